@@ -672,6 +672,7 @@ class struct_mem_size_stats(Struct[struct_mem_size_stats_ptr]):
     referenced: int
     anonymous: int
     lazyfree: int
+    anonymous_thp: int
     pss: int
     pss_dirty: int
     pss_anon: int
@@ -697,6 +698,7 @@ class struct_tables_report(Struct[struct_tables_report_ptr]):
     pud_tables: int
     pmd_tables: int
     pte_tables: int
+    huge_pmds: int
     entries: int
     pages: Array[int]
     nr_problems: int
@@ -1453,6 +1455,7 @@ class Lib:
     BUG_TABLE_NOT_EMPTY: Final[int]
     BUG_TABLE_LEAKED: Final[int]
     BUG_PAGE_CACHE_MAPPED: Final[int]
+    BUG_PTE_TABLE_DEPOSITED: Final[int]
     LOCK_PTE: Final[int]
     LOCK_PMD: Final[int]
     LOCK_PAGE_TABLE: Final[int]

@@ -65,6 +65,7 @@ MM = {
     "vm_stats": "test_procfs",
     "counters": "test_anonymous_fault",
     "check_tables": "test_check_tables",
+    "collapse_huge_page": "test_khugepaged",
 }
 """Where each operation of mmu.linux.mm.Mm is tested, below tests/linux."""
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from mmu._native import lib
 from mmu.linux import engine
 from mmu.linux.folio import filemap_remove_folio, folio_trylock, folio_unlock
+from mmu.linux.huge_memory import split_huge_pmds
 from mmu.linux.mmu_gather import tlb_remove_tlb_entry
 from mmu.linux.pgtable import (
     DIRTY_BITS,
@@ -129,6 +130,7 @@ def _reclaim_shmem(mm: MmStruct, vma: struct_vm_area_struct_ptr, pfn: int, dirty
 def _change_pages(
     mm: MmStruct, vma: struct_vm_area_struct_ptr, start: int, end: int, change: Change
 ) -> None:
+    split_huge_pmds(mm, start, end)
     tlb = engine.tlb_gather_mmu(mm)
     try:
         for pmd, addr, following in each_pmd(mm, start, end, tlb):

@@ -36,6 +36,7 @@ class Bug(IntEnum):
     TABLE_NOT_EMPTY = lib.BUG_TABLE_NOT_EMPTY
     TABLE_LEAKED = lib.BUG_TABLE_LEAKED
     PAGE_CACHE_MAPPED = lib.BUG_PAGE_CACHE_MAPPED
+    PTE_TABLE_DEPOSITED = lib.BUG_PTE_TABLE_DEPOSITED
 
 
 _SENTENCES = {
@@ -78,6 +79,9 @@ _SENTENCES = {
     ),
     Bug.TABLE_LEAKED: "tearing down met the PMD or PUD table of {:#x}: a reference leaked",
     Bug.PAGE_CACHE_MAPPED: "a page leaves its file while a PTE maps it (in frame {:#x})",
+    Bug.PTE_TABLE_DEPOSITED: (
+        "the PTE table of {:#x} is deposited for a huge page while somebody has a reference of it"
+    ),
 }
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from mmu._native import ffi
 from mmu.errors import LinuxError, OutOfMemory
 from mmu.linux import engine
+from mmu.linux.huge_memory import split_huge_pmds
 from mmu.linux.layout import TASK_SIZE
 from mmu.linux.mm_users import mmput
 from mmu.linux.pgtable import TLB_FLUSH_ALL
@@ -136,6 +137,7 @@ def _dup_vma(mm: MmStruct, oldmm: MmStruct, vma: struct_vm_area_struct_ptr) -> b
         return False
     if wipe or not vma_needs_copy(vma):
         return True
+    split_huge_pmds(oldmm, vma.vm_start, vma.vm_end)
     return engine.copy_page_range(oldmm, mm, vma.vm_start, vma.vm_end, vma.vm_flags)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from mmu.errors import LinuxError
 from mmu.linux import engine
+from mmu.linux.huge_memory import unmap_single_vma
 from mmu.linux.pgtable import (
     PTE_GUARD_MARKER,
     addr_end,
@@ -49,7 +50,7 @@ def madvise_guard_install(
         if _install(mm, start, end):
             return
         tlb = engine.tlb_gather_mmu(mm)
-        engine.unmap_page_range(tlb, start, end, 0)
+        unmap_single_vma(tlb, start, end, 0)
         engine.tlb_finish_mmu(tlb)
 
 
@@ -62,6 +63,8 @@ def _install(mm: MmStruct, start: int, end: int) -> bool:
             raise LinuxError(errno.ENOMEM)
         allocated, pte = engine.pte_alloc_get_map_lock(mm, pmd, start)
         engine.pmd_put(mm, pmd, start)
+        if allocated == PteAlloc.HUGE_PMD:
+            return False
         if allocated != PteAlloc.OK:
             raise LinuxError(errno.ENOMEM)
         table = pte_table(pte)

@@ -20,12 +20,23 @@ from mmu.errors import LinuxError
 from mmu.linux import engine
 from mmu.linux.gup import fault_in_page
 from mmu.linux.handle_mm_fault import VM_FAULT_ERROR, peek_pte
-from mmu.linux.pgtable import RW, SPECIAL, US, P, entry_pfn, pmd_huge, pmd_none, pte_offset
+from mmu.linux.pgtable import (
+    RW,
+    SPECIAL,
+    US,
+    P,
+    entry_pfn,
+    pmd_huge,
+    pmd_none,
+    pte_of_huge_pmd,
+    pte_offset,
+)
 from mmu.linux.pt_reclaim import table_is_counted
 from mmu.linux.smp import local_irqs_off
 from mmu.linux.state import MmStruct
 from mmu.linux.uaccess import access_ok
 from mmu.linux.vma import VM_IO, VM_PFNMAP, VM_READ, VM_WRITE
+from mmu.twin import EntryPa
 from mmu.units import PAGE_MASK, PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -70,12 +81,14 @@ def gup_fast_pte(mm: MmStruct, addr: int, write: bool) -> int | None:
     if pmd is None:
         return None
     pmdval = memory.read_u64(pmd)
-    if pmd_none(pmdval) or pmd_huge(pmdval):
+    if pmd_none(pmdval):
         return None
     point("gup_fast_pmd")
+    wanted = P | US | (RW if write else 0)
+    if pmd_huge(pmdval):
+        return _gup_fast_pmd_leaf(mm, pmd, pmdval, addr, wanted)
     pte = pte_offset(pmdval, addr)
     value = memory.read_u64(pte)
-    wanted = P | US | (RW if write else 0)
     if value & wanted != wanted or value & SPECIAL:
         return None
     point("gup_fast_pte")
@@ -88,6 +101,25 @@ def gup_fast_pte(mm: MmStruct, addr: int, write: bool) -> int | None:
         memory.put_page(entry_pfn(value))
         return None
     return entry_pfn(value)
+
+
+def _gup_fast_pmd_leaf(
+    mm: MmStruct, pmd: EntryPa, pmdval: int, addr: int, wanted: int
+) -> int | None:
+    """gup_fast_pmd_leaf(): the same where the PMD is huge."""
+    memory, point = mm.memory, mm.kernel.point
+    if pmdval & wanted != wanted:
+        return None
+    pfn = entry_pfn(pte_of_huge_pmd(pmdval, addr))
+    page = memory.page(pfn)
+    if not page._refcount:
+        return None
+    page._refcount += 1
+    point("gup_fast_grabbed")
+    if memory.read_u64(pmd) != pmdval:
+        memory.put_page(pfn)
+        return None
+    return pfn
 
 
 def get_user_pages(mm: MmStruct, start: int, nr_pages: int, *, write: bool) -> list[int]:

@@ -9,7 +9,7 @@
       do_wp_page()                 a write to a read-only PTE: a copy, or the right itself
 
 What sets a PTE here holds a reference of the table (pte_alloc_get_map_lock()) until it is done, and
-adds one for each entry that was none.
+adds one for each entry that was none. A huge PMD (mmu.linux.huge_memory) is left as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from mmu.linux.file_fault import VM_FAULT_RETRY as VM_FAULT_RETRY
 from mmu.linux.file_fault import VM_FAULT_SIGBUS as VM_FAULT_SIGBUS
 from mmu.linux.file_fault import VM_FAULT_SIGSEGV as VM_FAULT_SIGSEGV
 from mmu.linux.file_fault import alloc_copy, do_fault, map_locked, page_mkwrite, unlock_put
+from mmu.linux.huge_memory import split_huge_pmd
 from mmu.linux.pgtable import (
+    PMD_MASK,
     RW,
     SPECIAL,
     A,
@@ -41,12 +43,14 @@ from mmu.linux.pgtable import (
     pmd_huge,
     pte_mksaveddirty,
     pte_none,
+    pte_of_huge_pmd,
     pte_offset,
 )
 from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.state import MmStruct
 from mmu.linux.tracepoint import Span
 from mmu.linux.vma import VM_SHARED
+from mmu.twin import EntryPa
 from mmu.units import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -93,9 +97,24 @@ def _handle_counted(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, wri
         pmd = engine.pmd_alloc(mm, addr)
         if pmd is None:
             return VM_FAULT_OOM
-        result = _handle_pte_fault(mm, vma, addr, write)
+        if mm.vm_hugepage and pmd_huge(mm.memory.read_u64(pmd)):
+            result = _handle_huge_pmd(mm, pmd, addr, write)
+        else:
+            result = _handle_pte_fault(mm, vma, addr, write)
         engine.pmd_put(mm, pmd, addr)
     return result
+
+
+def _handle_huge_pmd(mm: MmStruct, pmd: EntryPa, addr: int, write: bool) -> int:
+    """The fault of a huge PMD, whose PMD table is visited: wait for who splits it, and have the
+    access tried again; a write that it does not allow splits it (do_huge_pmd_wp_page()).
+    """
+    engine.pmd_lock(mm, pmd)
+    pmdval = mm.memory.read_u64(pmd)
+    engine.pmd_unlock(mm, pmd)
+    if pmd_huge(pmdval) and write and not pmdval & RW:
+        split_huge_pmd(mm, addr & PMD_MASK)
+    return VM_FAULT_NOPAGE
 
 
 def _vma_lock_suffices(mm: MmStruct, vma: struct_vm_area_struct_ptr, write: bool) -> bool:
@@ -115,15 +134,17 @@ def _vma_lock_suffices(mm: MmStruct, vma: struct_vm_area_struct_ptr, write: bool
 
 
 def peek_pte(mm: MmStruct, addr: int) -> int:
-    """ptep_get_lockless(): the PTE of addr as it is now, 0 where there is no table. Whoever acts on
-    it checks again.
+    """ptep_get_lockless(): the PTE of addr as it is now, 0 where there is no table; of a huge PMD
+    what it would be. Whoever acts on it checks again.
     """
     pmd = engine.mm_find_pmd(mm, addr)
     if pmd is None:
         return 0
     pmdval = mm.memory.read_u64(pmd)
-    if not pmdval & P or pmd_huge(pmdval):
+    if not pmdval & P:
         return 0
+    if pmd_huge(pmdval):
+        return pte_of_huge_pmd(pmdval, addr)
     return mm.memory.read_u64(pte_offset(pmdval, addr))
 
 

@@ -26,6 +26,7 @@ from mmu.linux.aging import madvise_cold_range, madvise_free_range, madvise_page
 from mmu.linux.guard import madvise_guard_install, madvise_guard_remove
 from mmu.linux.gup import fault_in_page
 from mmu.linux.handle_mm_fault import VM_FAULT_ERROR, VM_FAULT_OOM
+from mmu.linux.huge_memory import unmap_single_vma
 from mmu.linux.mman import (
     MADV_COLD,
     MADV_COLLAPSE,
@@ -228,7 +229,7 @@ def _madvise_dontneed(
                 error = errno.EINVAL
                 break
             stop = min(vma.vm_end, end)
-            engine.unmap_page_range(tlb, start, stop, _ZAP_RECLAIM_PT)
+            unmap_single_vma(tlb, start, stop, _ZAP_RECLAIM_PT)
             start, vma = stop, None
     finally:
         engine.tlb_finish_mmu(tlb)

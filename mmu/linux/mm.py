@@ -11,6 +11,7 @@ from mmu.linux import brk as _brk
 from mmu.linux import (
     fault,
     fork,
+    khugepaged,
     madvise,
     mincore,
     mlock,
@@ -26,6 +27,7 @@ from mmu.linux import (
 from mmu.linux import mmap as _mmap
 from mmu.linux.fault import Segv
 from mmu.linux.filemap import MappedFile
+from mmu.linux.khugepaged import ScanResult
 from mmu.linux.layout import TASK_SIZE, page_align
 from mmu.linux.mm_users import mmput
 from mmu.linux.policy import FreeLevels, FreeTables
@@ -167,6 +169,12 @@ class Mm(MmStruct):
     def dup_mm(self) -> Mm:
         """fork()'s copy of the address space, loaded nowhere, or ENOMEM; see mmu.linux.fork."""
         return fork.dup_mm(self)
+
+    def collapse_huge_page(self, address: int) -> ScanResult:
+        """Have one huge PMD map the 2 MiB of address; whether, or why not. See
+        mmu.linux.khugepaged.
+        """
+        return khugepaged.collapse_huge_page(self, address)
 
     # Faults, and the kernel's own accesses.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmu.linux import engine
+from mmu.linux.huge_memory import split_huge_pmds
 from mmu.linux.i_mmap import i_mmap_write
 from mmu.linux.pgtable import (
     PMD_MASK,
@@ -52,6 +53,7 @@ def move_page_tables(
     """
     if not length:
         return 0
+    split_huge_pmds(mm, old_addr, old_addr + length)
     start, end = old_addr, old_addr + length
     if _can_realign(mm, old, old_addr, new, new_addr, length):
         old_addr, new_addr = old_addr & PMD_MASK, new_addr & PMD_MASK

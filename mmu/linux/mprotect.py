@@ -11,6 +11,7 @@ from mmu._native import lib
 from mmu.errors import LinuxError
 from mmu.linux import engine
 from mmu.linux.gup import populate_vma_page_range
+from mmu.linux.huge_memory import split_huge_pmds
 from mmu.linux.layout import page_align
 from mmu.linux.mman import PROT_EXEC, PROT_GROWSDOWN, PROT_GROWSUP, PROT_READ, PROT_SEM, PROT_WRITE
 from mmu.linux.mmu_gather import Gather
@@ -137,6 +138,7 @@ def mprotect_fixup(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, vm_f
     elif old_flags & VM_ACCOUNT and vma_is_anonymous(vma) and not vma.anon_vma:
         vm_flags &= ~VM_ACCOUNT
     i = vma_modify_flags(mm, i, start, end, vm_flags)
+    split_huge_pmds(mm, start, end)
     engine.change_protection(tlb, start, end, _protection_flags(mm, i, vm_flags))
     if old_flags & (VM_WRITE | VM_SHARED | VM_LOCKED) == VM_LOCKED and vm_flags & VM_WRITE:
         populate_vma_page_range(mm, mm.c.vmas.vma[i], start, end)

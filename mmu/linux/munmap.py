@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from mmu._native import lib
 from mmu.errors import LinuxError
 from mmu.linux import engine
+from mmu.linux.huge_memory import unmap_single_vma
 from mmu.linux.i_mmap import i_mmap_rwsem, i_mmap_write
 from mmu.linux.layout import TASK_SIZE, page_align
 from mmu.linux.mmap_lock import MmapLocked
@@ -168,7 +169,7 @@ def _unmap_region(
     tlb = engine.tlb_gather_mmu(mm, fullmm)
     try:
         for vma in vmas:
-            engine.unmap_page_range(tlb, vma.vm_start, vma.vm_end, lib.ZAP_DROP_MARKER)
+            unmap_single_vma(tlb, vma.vm_start, vma.vm_end, lib.ZAP_DROP_MARKER)
         linked = _try_unlink_files(mm, vmas, fullmm)
         if not linked:
             _free_pgtables(tlb, vmas, floor, ceiling, fullmm)

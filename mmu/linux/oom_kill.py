@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from mmu.linux import engine
+from mmu.linux.huge_memory import unmap_single_vma
 from mmu.linux.state import MmStruct
 from mmu.linux.vma import VM_PFNMAP, VM_SHARED
 
@@ -19,6 +20,6 @@ def oom_reap_task_mm(mm: MmStruct) -> None:
                 if vma.vm_flags & VM_PFNMAP:
                     continue
                 if not vma.vm_file or not vma.vm_flags & VM_SHARED:
-                    engine.unmap_page_range(tlb, vma.vm_start, vma.vm_end, 0)
+                    unmap_single_vma(tlb, vma.vm_start, vma.vm_end, 0)
         finally:
             engine.tlb_finish_mmu(tlb)

@@ -18,6 +18,7 @@ from typing import Final
 from mmu._native import lib
 from mmu.errors import LinuxError
 from mmu.linux import engine
+from mmu.linux.huge_memory import split_huge_pmds
 from mmu.linux.layout import TASK_SIZE
 from mmu.linux.mmu_gather import Gather, tlb_remove_tlb_entry
 from mmu.linux.pagewalk import walk_page_range
@@ -100,6 +101,7 @@ def clear_refs(mm: MmStruct, kind: int) -> None:
             for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr]:
                 wanted = {CLEAR_REFS_ANON: not vma.vm_file, CLEAR_REFS_MAPPED: bool(vma.vm_file)}
                 if wanted.get(kind, True):
+                    split_huge_pmds(mm, vma.vm_start, vma.vm_end)
                     for pmd, addr, following in each_pmd(mm, vma.vm_start, vma.vm_end, tlb):
                         _clear_refs_pte_range(tlb, pmd, addr, following)
         finally:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from mmu._native import ffi, lib
 from mmu.linux import engine
-from mmu.linux.pgtable import addr_end, hole_end, pmd_none, pte_table
+from mmu.linux.pgtable import addr_end, hole_end, pmd_huge, pmd_none, pte_of_huge_pmd, pte_table
 from mmu.linux.state import MmStruct
 from mmu.twin import EntryPa
-from mmu.units import PAGE_SHIFT
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +53,12 @@ def _walk_vma(mm: MmStruct, addr: int, end: int) -> Iterator[tuple[int, int, Seq
 
 
 def _read_ptes(mm: MmStruct, pmd: EntryPa, addr: int, end: int) -> Sequence[int] | None:
-    """The PTEs of [addr, end), all in the table under pmd; None if there is none any more."""
+    """The PTEs of [addr, end), all in the table under pmd; None if there is none any more. Of a
+    huge PMD what they would be.
+    """
+    huge = _read_huge_pmd(mm, pmd, addr, end) if mm.vm_hugepage else None
+    if huge is not None:
+        return huge
     pte = engine.pte_tryget_map_lock(mm, pmd, addr)
     if pte is None:
         return None
@@ -62,3 +67,15 @@ def _read_ptes(mm: MmStruct, pmd: EntryPa, addr: int, end: int) -> Sequence[int]
     engine.pte_unlock(mm, table)
     engine.pte_put(mm, table, addr)
     return values
+
+
+def _read_huge_pmd(mm: MmStruct, pmd: EntryPa, addr: int, end: int) -> Sequence[int] | None:
+    """_read_ptes() of a huge PMD; None: it is none, or has been split."""
+    if not pmd_huge(mm.memory.read_u64(pmd)):
+        return None
+    engine.pmd_lock(mm, pmd)
+    pmdval = mm.memory.read_u64(pmd)
+    engine.pmd_unlock(mm, pmd)
+    if not pmd_huge(pmdval):
+        return None
+    return [pte_of_huge_pmd(pmdval, page) for page in range(addr, end, PAGE_SIZE)]

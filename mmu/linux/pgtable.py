@@ -72,8 +72,24 @@ def pmd_none(value: int) -> bool:
 
 
 def pmd_huge(value: int) -> bool:
-    """Whether an entry maps a large page itself (P and PS set) instead of referring to a table."""
-    return value & (P | PS) == P | PS
+    """Whether an entry maps a large page itself (PS set) instead of referring to a table. P is
+    clear while it is being split (mmu.linux.huge_memory).
+    """
+    return value & PS != 0
+
+
+def pte_of_huge_pmd(pmdval: int, addr: int) -> int:
+    """What addr's PTE would be if the huge PMD of this value were split.
+
+    ::
+
+        63 62     59 58          57  52 51     21 20      12 11   8  7   6 5 4 ... 0
+        +--+--------+-----------+------+---------+----------+------+---+---+-+-------+
+        |XD|        |SAVED_DIRTY|      |  frame  |    0     |      |PS |D  |A|  ... P|  PMD
+        |XD|        |SAVED_DIRTY|      |  frame  | of addr  |      |PAT|D  |A|  ... P|  PTE
+        +--+--------+-----------+------+---------+----------+------+---+---+-+-------+
+    """
+    return pmdval & ~PS | addr & PMD_SIZE - PAGE_SIZE
 
 
 def not_none(memory: Memory, pte: int, nr: int) -> Iterator[int]:

@@ -86,7 +86,6 @@ _PAGES: Final = (
     "Anonymous",
 )
 _NONE_HERE: Final = (
-    "AnonHugePages",
     "ShmemPmdMapped",
     "FilePmdMapped",
     "Shared_Hugetlb",
@@ -94,7 +93,7 @@ _NONE_HERE: Final = (
     "Swap",
     "SwapPss",
 )
-_REST: Final = f"{_lines((*_PAGES, 'KSM', 'LazyFree'))}{_lines(_NONE_HERE)}{_lines(('Locked',))}"
+_REST: Final = _lines((*_PAGES, "KSM", "LazyFree", "AnonHugePages", *_NONE_HERE, "Locked"))
 _SMAP: Final = f"{_lines(_RSS_TO_PSS)}{_REST}"
 _ROLLUP: Final = f"{_lines((*_RSS_TO_PSS, *_PSS_KINDS))}{_REST}"
 _HEAD: Final = _lines(("Size", "KernelPageSize", "MMUPageSize"))
@@ -108,7 +107,7 @@ def _show(stats: struct_mem_size_stats_ptr, *, rollup: bool) -> str:
         *(s.resident >> 10, s.pss >> pss, s.pss_dirty >> pss, *kinds),
         *(s.shared_clean >> 10, s.shared_dirty >> 10),
         *(s.private_clean >> 10, s.private_dirty >> 10),
-        *(s.referenced >> 10, s.anonymous >> 10, 0, s.lazyfree >> 10),
+        *(s.referenced >> 10, s.anonymous >> 10, 0, s.lazyfree >> 10, s.anonymous_thp >> 10),
         *([0] * len(_NONE_HERE)),
         s.pss_locked >> pss,
     )

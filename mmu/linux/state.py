@@ -623,6 +623,10 @@ class MmStruct:
         self._files: list[MappedFile | None] = [None]
         self.mt_detach: list[struct_vm_area_struct_ptr] = []
         """VMAs of files that are in the index no more, and in their files' i_mmap still."""
+        self.vm_hugepage = False
+        """MMF_VM_HUGEPAGE: it has, or has had, a huge page."""
+        self.pmd_huge_pte: dict[int, int] = {}
+        """The PTE table that is deposited for each huge PMD, by the address that this maps."""
         self.unlinked_files: set[int] = set()
         """Files whose VMAs the end of the mm has taken out of their i_mmap."""
         self.mm_users = self.mm_count = 1

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
 from mmu.events import MM_COUNTER_ID
-from mmu.linux.pgtable import entry_pfn, mm_find_pmd
+from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_huge, table_is_empty
 from mmu.linux.policies import policy_of
+from mmu.linux.pt_reclaim import pte_ref_is_enabled
 from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -48,6 +49,7 @@ class TablesReport:
     pud_tables: int = 0
     pmd_tables: int = 0
     pte_tables: int = 0
+    huge_pmds: int = 0
     entries: int = 0
     anon_pages: int = 0
     file_pages: int = 0
@@ -110,7 +112,8 @@ def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
     report = TablesReport(
         pud_tables=c.pud_tables,
         pmd_tables=c.pmd_tables,
-        pte_tables=c.pte_tables,
+        pte_tables=c.pte_tables + len(mm.pmd_huge_pte),
+        huge_pmds=c.huge_pmds,
         entries=c.entries,
         anon_pages=c.pages[lib.MM_ANONPAGES],
         file_pages=c.pages[lib.MM_FILEPAGES],
@@ -118,8 +121,29 @@ def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
         references=counts if references else {},
         problems=problems,
     )
+    report.problems += _deposited(mm)
     _compare(mm, report)
     return report
+
+
+def _deposited(mm: MmStruct) -> list[str]:
+    """What is wrong with the tables that are deposited for huge PMDs: each huge PMD has one, which
+    is empty and has no references.
+    """
+    problems = []
+    for address, table in mm.pmd_huge_pte.items():
+        pmd = mm_find_pmd(mm, address)
+        pmdval = 0 if pmd is None else mm.memory.read_u64(pmd)
+        if not pmd_huge(pmdval):
+            problems.append(
+                f"a table is deposited for {address:#x}, whose PMD entry is {pmdval:#x}, not huge"
+            )
+        references = policy_of(mm.kernel).references(table) if pte_ref_is_enabled(mm) else 0
+        if references or not table_is_empty(mm.memory, table << PAGE_SHIFT):
+            problems.append(
+                f"the table that is deposited for {address:#x}, in frame {table:#x}, is in use"
+            )
+    return problems
 
 
 def _references(mm: MmStruct, root: int, nr: int) -> dict[int, int]:
@@ -157,6 +181,7 @@ def _compare(mm: MmStruct, report: TablesReport) -> None:
             report.pte_tables,
             c.counter[_ALLOCATED] - c.counter[_FREED],
         ),
+        "huge PMDs": (report.huge_pmds, len(mm.pmd_huge_pte)),
         "anonymous pages": (report.anon_pages, c.rss_stat[lib.MM_ANONPAGES]),
         "file pages": (report.file_pages, c.rss_stat[lib.MM_FILEPAGES]),
         "shared memory pages": (report.shmem_pages, c.rss_stat[lib.MM_SHMEMPAGES]),

@@ -22,6 +22,7 @@ from mmu._native import lib
 from mmu.linux import engine
 from mmu.linux.filemap import AddressSpace
 from mmu.linux.folio import filemap_lock_folio, filemap_remove_folio, folio_unlock_put
+from mmu.linux.huge_memory import unmap_single_vma
 from mmu.linux.i_mmap import i_mmap_read, mapped_ranges, mms_mapping
 from mmu.linux.state import Kernel, MmStruct
 
@@ -85,6 +86,6 @@ def _unmap_mapping_range(
     tlb = engine.tlb_gather_mmu(mm)
     try:
         for low, high, _ in ranges:
-            engine.unmap_page_range(tlb, low, high, zap)
+            unmap_single_vma(tlb, low, high, zap)
     finally:
         engine.tlb_finish_mmu(tlb)

@@ -23,7 +23,8 @@ void add_mm_counter(struct mm_struct *mm, u32 member, s64 nr);
 
 #define PMD_MASK (~(u64)(PMD_SIZE - 1))
 #define pmd_none(value) ((value) == 0)
-#define pmd_huge(value) (((value) & (X86_P | X86_PS)) == (X86_P | X86_PS))
+/* Not only where P is set: while a huge PMD is split it is not present. */
+#define pmd_huge(value) (((value) & X86_PS) != 0)
 #define pte_none(value) ((value) == 0)
 #define pte_present(value) (((value) & (X86_P | _PAGE_PROTNONE)) != 0)
 #define entry_pfn(value) (((value) & X86_ADDR_MASK) >> PAGE_SHIFT)

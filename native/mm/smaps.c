@@ -39,6 +39,29 @@ static void account(struct mem_size_stats *stats, const struct page *page, u64 p
 		stats->mapcount_max = page->_mapcount;
 }
 
+/*
+ * A huge PMD as the PTEs that it would be split to, under the PMD lock.  false: it is none, or was
+ * split.
+ */
+static bool gather_huge_pmd(struct mm_struct *mm, pmd_t *pmd, u64 start, u64 end,
+			    struct mem_size_stats *stats)
+{
+	u64 pmdval;
+
+	if (!pmd_huge(pmdp_get(pmd)))
+		return false;
+	pmd_lock(mm, pmd);
+	pmdval = pmdp_get(pmd);
+	pmd_unlock(mm, pmd);
+	if (!pmd_huge(pmdval))
+		return false;
+	for (u64 addr = start; addr < end; addr += PAGE_SIZE)
+		account(stats, pfn_to_page(mm->ram, entry_pfn(pmdval | (addr & (PMD_SIZE - 1)))),
+			pmdval);
+	stats->anonymous_thp += end - start;
+	return true;
+}
+
 static void gather_pte_range(struct mm_struct *mm, pmd_t *pmd, u64 start, u64 end,
 			     struct mem_size_stats *stats)
 {
@@ -64,7 +87,8 @@ void smap_gather_stats(struct mm_struct *mm, u64 start, u64 end, struct mem_size
 
 		if (!pmd)
 			continue;
-		gather_pte_range(mm, pmd, addr, next, stats);
+		if (!gather_huge_pmd(mm, pmd, addr, next, stats))
+			gather_pte_range(mm, pmd, addr, next, stats);
 		leave_pmd(NULL, mm, pmd, addr);
 	}
 }

@@ -12,13 +12,13 @@
 struct mem_size_stats {
 	u64 resident;
 	u64 shared_clean, shared_dirty, private_clean, private_dirty;
-	u64 referenced, anonymous, lazyfree;
+	u64 referenced, anonymous, lazyfree, anonymous_thp;
 	u64 pss, pss_dirty, pss_anon, pss_file, pss_shmem, pss_locked;
 	u64 nr_dirty, nr_anon, mapcount_max; /* pages, and PTEs that map one of them at most */
 };
 
 /*
- * Add what the PTEs of [start, end), page-aligned, map.  mmap_lock is held; takes and drops PTE
+ * Add what the PTEs and huge PMDs of [start, end), page-aligned, map.  mmap_lock is held; takes and drops PTE
  * locks and visitor references; may wait for a lock.
  */
 void smap_gather_stats(struct mm_struct *mm, u64 start, u64 end, struct mem_size_stats *stats);

@@ -65,6 +65,18 @@ static u32 count_entries(struct table_walk *w, const u64 *table, u64 address)
 	return used;
 }
 
+/* A PMD entry that maps 2 MiB: a page of its own for each 4 KiB. */
+static void look_at_huge_pmd(struct table_walk *w, u64 pmd, u64 address)
+{
+	w->report->huge_pmds++;
+	for (u32 i = 0; i < ENTRIES; i++) {
+		u32 kind = kind_of(w, pmd + ((u64)i << PAGE_SHIFT), address + ((u64)i << PAGE_SHIFT));
+
+		if (kind < NR_MM_RSS)
+			w->report->pages[kind]++;
+	}
+}
+
 /* Does the policy keep its counts where this file can read them? */
 static bool counts_in_struct_page(const struct kernel *kernel)
 {
@@ -148,8 +160,13 @@ static void look_at_table(struct table_walk *w, const u64 *table, u64 address, u
 	u64 span = 1ull << (PAGE_SHIFT + 9 * (level - 1));
 
 	for (u32 i = 0; i < ENTRIES; i++, address += span) {
-		const u64 *below = table[i] ? table_below(w, table[i], address, level) : NULL;
+		const u64 *below;
 
+		if (level == 2 && table[i] & X86_PS) {
+			look_at_huge_pmd(w, table[i], address);
+			continue;
+		}
+		below = table[i] ? table_below(w, table[i], address, level) : NULL;
 		if (!below)
 			continue;
 		if (level == 2) {

@@ -11,7 +11,7 @@
 /* What is wrong with an entry or a table (mmu/linux/tables.py has the words). */
 /* value: the entry of level for address, which refers to no table in RAM */
 #define TABLES_NO_TABLE 0
-#define TABLES_LARGE_PAGE 1  /* value: that entry, which maps a large page */
+#define TABLES_LARGE_PAGE 1  /* value: that entry, which maps a page of 1 GiB or more */
 #define TABLES_NOT_A_TABLE 2 /* value: the frame that it refers to, which is no table */
 /* value: entries of the table of level for address, other: what its count says */
 #define TABLES_REFERENCES 3
@@ -26,8 +26,9 @@ struct tables_problem {
 
 struct tables_report {
 	u64 pud_tables, pmd_tables, pte_tables;
+	u64 huge_pmds;	      /* PMD entries that map 2 MiB */
 	u64 entries;	      /* of PTE tables, not none */
-	u64 pages[NR_MM_RSS]; /* mapped by them, by kind */
+	u64 pages[NR_MM_RSS]; /* mapped by both, by kind */
 	u64 nr_problems;
 	struct tables_problem problem[TABLES_PROBLEMS_MAX];
 };

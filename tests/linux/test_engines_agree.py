@@ -16,6 +16,7 @@ from mmu.errors import LinuxError
 from mmu.linux import change_protection, engine, mman, mmu_gather, pte_ref, tlbflush, zap
 from mmu.linux.bug import MmBug
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, MS_SYNC
+from mmu.linux.pagemap import pagemap_read
 from mmu.linux.pgtable import pte_table
 from mmu.linux.policy import FreeTables
 from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user
@@ -54,6 +55,8 @@ operation = st.one_of(
     st.tuples(st.just("marker"), pages, st.just(0)),
     st.tuples(st.just("no memory"), pages, st.integers(0, 4)),
     st.tuples(st.just("mremap"), pages, st.tuples(few, few)),
+    st.tuples(st.just("collapse"), pages, st.just(0)),
+    st.tuples(st.just("look"), pages, lengths),
     st.tuples(st.just("fork"), st.just(0), st.just(0)),
     st.tuples(st.just("quiesce"), st.just(0), st.just(0)),
 )
@@ -101,6 +104,10 @@ def perform(world: World, what: str, page: int, argument: Any) -> object:
         if what == "mremap":
             old, new = argument
             return world.mm.mremap(addr, old * PAGE_SIZE, new * PAGE_SIZE, mman.MREMAP_MAYMOVE)
+        if what == "collapse":
+            return world.mm.collapse_huge_page(addr)
+        if what == "look":
+            return pagemap_read(world.mm, argument * 8, addr >> 9)
         if what == "fork":
             return world.mm.dup_mm().exit_mmap()
         return world.quiesce()
@@ -155,6 +162,7 @@ def test_random_operations(policy: FreeTables, operations: list[tuple[str, int, 
     assert_same(c, python)
     assert c.disk.data == python.disk.data
     for world in (c, python):
+        assert world.mm.check_tables().ok
         world.mm.exit_mmap()
         world.quiesce()
     assert_same(c, python)

@@ -14,7 +14,7 @@ from mmu.linux import engine
 from mmu.linux.fault import Segv
 from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
-from mmu.linux.pgtable import PTRS_PER_PTE, entry_pfn, pmd_none
+from mmu.linux.pgtable import PTRS_PER_PTE, entry_pfn, pmd_huge, pmd_none
 from mmu.linux.policies import policy_of
 from mmu.linux.state import Cpu, Kernel
 from mmu.linux.tlbflush import switch_mm
@@ -89,7 +89,7 @@ class MmUnderTest(Mm):
     def pte_table(self, va: int) -> int:
         """The frame number of the PTE table of va; 0 without one."""
         pmd = self.pmd(va)
-        return 0 if pmd_none(pmd) else entry_pfn(pmd)
+        return 0 if pmd_none(pmd) or pmd_huge(pmd) else entry_pfn(pmd)
 
     def pte(self, va: int) -> int:
         """The PTE of va; 0 without a table."""
