@@ -194,14 +194,19 @@ def zap_huge_pmd(tlb: Gather, addr: int) -> None:
         table = pgtable_trans_huge_withdraw(mm, addr)
         emit(mm.kernel, _PTE_FREE, addr, table, mm.c.pgd, pmd)
         mm.kernel.point("pmd_cleared")
-        engine.tlb_gather_owed(tlb, addr, 1)
-        engine.pte_free_tlb(tlb, table, addr)
+        _gather_table(tlb, table, addr)
     engine.pmd_unlock(mm, pmd)
     if huge:
         mm_dec_nr_ptes(mm)
         _remove_pages(tlb, entry_pfn(old & ADDR_MASK))
         engine.pmd_entry_cleared_tlb(tlb, pmd, addr)
     engine.pmd_put_tlb(tlb, pmd, addr)
+
+
+def _gather_table(tlb: Gather, table: int, addr: int) -> None:
+    """The deposited table, with the flush of the whole slot: the PMD lock is held."""
+    engine.tlb_gather_owed(tlb, addr, 1)
+    engine.pte_free_tlb(tlb, table, addr)
 
 
 def _remove_pages(tlb: Gather, pfn: int) -> None:

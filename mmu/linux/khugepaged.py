@@ -149,7 +149,6 @@ def _collapse_pmd(
         return outcome
     _copy(mm, table, haddr, pfn)
     _make_pages(mm, vma, pfn)
-    engine.pte_put(mm, table, haddr)
     _let_go(mm, table, haddr)
     value = pfn << PAGE_SHIFT | vm_page_prot(vma.vm_flags) | PS | D
     value |= RW if vma.vm_flags & VM_WRITE else 0
@@ -229,7 +228,10 @@ def _make_pages(mm: MmStruct, vma: struct_vm_area_struct_ptr, pfn: int) -> None:
 
 
 def _let_go(mm: MmStruct, table: int, haddr: int) -> None:
-    """Nobody may have a reference of the table that is to be deposited, the policy neither."""
+    """Drop the visitor's reference, the last of the table that is to be deposited: the policy may
+    keep none either.
+    """
+    engine.pte_put(mm, table, haddr)
     policy = policy_of(mm.kernel)
     if mm.kernel.c.policy == lib.FREE_TABLES_OWN:
         tlb = engine.tlb_gather_mmu(mm)

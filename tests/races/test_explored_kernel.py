@@ -142,6 +142,8 @@ def test_any_order_is_one_of_those_explored(name: str, model: str) -> None:
         *("zap-rcu-reader", "mremap-visit", "mremap-rmap", "zap-visit", "oom-reap-exit"),
         *("gup-munmap", "mremap-pages-gup", "cow-writes", "munmap-zap", "mprotect-zap"),
         *("fork-zap", "gup-slow-zap", "zap-midway-fault"),
+        *("split-fault", "split-load", "split-gup", "split-walk", "huge-zap-gup"),
+        *("collapse-store", "collapse-gup", "collapse-pin", "collapse-visit"),
     ],
 )
 def test_many_orders_are_of_those_explored(name: str, model: str) -> None:

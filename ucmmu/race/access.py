@@ -29,7 +29,7 @@ of its own. Any other store is seen at once, with all that came before it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -159,6 +159,7 @@ class Watch:
         self._drained = False
         self._behind = False  # what steps taken again changed of structs was not looked at yet
         self._quiet_frame = -1
+        self._block = 0  # that the step came to last, of nothing else since
         self._changed: set[int] = set()
         """CPUs whose operation changed a table entry that was present."""
         self._numbers = range(nr_cpus)
@@ -210,6 +211,7 @@ class Watch:
         self.waited = False
         self._shared = None
         self._quiet_frame = -1
+        self._block = 0
         self._knows_loaded()
         self.active = True
 
@@ -359,6 +361,14 @@ class Watch:
             return self.memory.words[words.start >> 3 : words.stop + 7 >> 3].tolist()
         return [self._value(word) for word in words]
 
+    def store_block(self, words: range, frame: int, values: Sequence[int]) -> None:
+        """See MemoryWatch."""
+        self._touch(words[0], frame)
+        self._fence(self.this_cpu())
+        for word, value in zip(words, values, strict=True):
+            self._touched.writes |= self._counts.parts(word).whole
+            self._stores.commit(word, value)
+
     def load_zeros(self, words: range, frame: int) -> int:
         """See MemoryWatch: one word after the other, where a step has one or may see a store that
         waits.
@@ -393,7 +403,7 @@ class Watch:
             self._changed.add(cpu)
         if not modifies:
             self._counts.begin(what, cpu, value)
-        if self._buffered and not modifies:
+        if self._buffered and not modifies and not self._nobody_sees(what, cpu):
             self._stores.hold(self._touched, what, value, cpu)
             if is_lock(what):
                 self._touched.reads.discard(what)
@@ -402,6 +412,14 @@ class Watch:
         if self._buffered:
             self._stores.drain(self._touched, cpu)
         self._stores.commit(what, value)
+
+    def _nobody_sees(self, what: Object, cpu: int) -> bool:
+        """Whether a store to a block that nobody else knows of may reach memory at once: none waits
+        before it, and who comes to know of the block sees it in any case.
+        """
+        frame = what[1] if isinstance(what, tuple) and what[0] == "page" else -1
+        known = frame not in self.memory.private or not self.memory.block_of(frame)
+        return not known and not self.buffers[cpu]
 
     def _modifies(self, what: Object, value: int) -> bool:
         """Whether the store ends a read-modify-write: the same step has read the field."""
@@ -476,7 +494,11 @@ class Watch:
     def put_page(self, pfn: int) -> bool:
         """See MemoryWatch."""
         what = ("page", pfn, "_refcount")
-        self.lock_prefix()
+        if self._goes_on_in_block(pfn):
+            self._fence(self.this_cpu())
+            self._locked[self.this_cpu()] = None
+        else:
+            self.lock_prefix()
         nr = self.load(what, pfn) - 1
         self.store(what, pfn, nr)
         return nr == 0
@@ -486,7 +508,7 @@ class Watch:
         if not self.active:
             return
         self._fence(self.this_cpu())
-        if pfn in self.memory.in_use:
+        if pfn in self.memory.in_use and not self._goes_on_in_block(pfn):
             self._before(("frame", pfn))
         self._touched.writes.update((("pcp", place), ("frame", pfn)))
 
@@ -681,11 +703,21 @@ class Watch:
         """The CPU that runs comes to a word of that frame, or a field of its struct page."""
         if quiet or frame in self.memory.private or frame == self._quiet_frame:
             self._begin_locked(what)
+        elif self._goes_on_in_block(frame):
+            self._shared = what
+            self._begin_locked(what)
         else:
             self._come_to(what)
+            self._block = self.memory.block_of(frame)
         self._touched.reads.add(("frame", frame))
         if isinstance(what, int) or field_of(what) in _ONLY_OF_THE_LIVING:
             self._check_frame(frame, what)
+
+    def _goes_on_in_block(self, frame: int) -> bool:
+        """Whether the step goes from page to page of a huge page: all of that is one step, as each
+        page is touched by itself.
+        """
+        return self._block != 0 and self._block == self.memory.block_of(frame)
 
     def _come_to(self, what: Object) -> None:
         self._before(what)
@@ -706,6 +738,7 @@ class Watch:
         if self._shared is not None and self._shared != what:
             self._switch()
         self._shared = what
+        self._block = 0
 
     def _switch(self) -> None:
         if self.fine and self.this_cpu() == self._cpu:

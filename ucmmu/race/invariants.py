@@ -13,7 +13,9 @@ increment that is lost, made twice or made on another table's count breaks the e
 that does it. What is not yet counted is safe only while the same CPU holds a visitor's reference
 (D12), and a CPU that ends an operation has nothing of either left (D7, D8, D10).
 
-Values that wait in store buffers are taken as stored: the equation is about what was done.
+Values that wait in store buffers are taken as stored: the equation is about what was done. A table
+that is deposited for a huge page has none; that which a split withdraws must hold when a PMD entry
+names it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from typing import TYPE_CHECKING, Final
 
 from mmu._native import lib
 from mmu.events import EVENT_ID, EventRing
+from mmu.linux.pgtable import PMD_MASK
 from mmu.linux.policies import policy_of
 from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -40,6 +43,7 @@ _NAMES: Final = ("pte", "pmd", "pud")  # of levels, from 1 on, in events
 _REFERENCES: Final = ("get", "put")
 _VISITOR: Final = 0  # whose the references of an event are
 _POLICY: Final = 2
+_LARGE: Final = 2  # the level of an entry that maps 2 MiB
 _SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
 
 
@@ -58,6 +62,7 @@ class Reason(Enum):
     FREED_FRAME = "a free frame is used"
     STALE = "a translation is used after its flush is over"
     OLD_WAYS = "a table comes where a CPU has cached ways through the one before"
+    BOTH_SIZES = "a table comes where a CPU has the translation of a huge page cached"
     UNBOUNDED = "a CPU waits without bound for another one to go on"
 
 
@@ -136,11 +141,14 @@ class Invariants:
         self.counted = self.policy.counts
         self.tables: dict[int, _Table] = {}
         self._before: dict[int, int] = {}  # the table that stood in an entry last
+        self._were_huge: set[int] = set()
+        self._deposited: set[int] = set()  # tables for a split, until a PMD entry names them
         self._touched: set[int] = set()
         self._visits: defaultdict[int, Counter[Hashable]] = defaultdict(Counter)
         self._hears: dict[int, Callable[[int, int, int, int], None]] = {
             **{EVENT_ID[f"{name}_{what}"]: self._refer for name in _NAMES for what in _REFERENCES},
             **{EVENT_ID[f"set_{name}"]: self._set_entry for name in _NAMES},
+            EVENT_ID["set_pmd"]: self._set_pmd,
             **{
                 EVENT_ID[f"{name}_alloc"]: partial(self._table_alloc, level)
                 for level, name in enumerate(_NAMES, 1)
@@ -159,7 +167,9 @@ class Invariants:
         self.watch.on_freed = None
 
     def _meet(self, mm: MmStruct) -> None:
-        """Find the counted tables of an mm that is at rest."""
+        """Find the counted tables of an mm that is at rest, and where it has huge PMDs."""
+        self._were_huge.update(mm.pmd_huge_pte)
+        self._deposited.update(mm.pmd_huge_pte.values())
         if not self.counted:
             return
         tables = [int(mm.c.pgd) >> PAGE_SHIFT]
@@ -167,6 +177,7 @@ class Invariants:
             tables = [below for table in tables for below in self._tables_below(table)]
             if self._is_counted(level):
                 self.tables.update((table, _Table(level)) for table in tables)
+        self.tables.update((table, _Table()) for table in mm.pmd_huge_pte.values())
 
     def _tables_below(self, table: int) -> list[int]:
         start = table << PAGE_SHIFT
@@ -206,6 +217,30 @@ class Invariants:
             found.uncounted[self.watch.this_cpu()] += 1 if new else -1
             self._touched.add(table)
 
+    def _set_pmd(self, addr: int, old: int, new: int, entry: int) -> None:
+        if new & lib.X86_PS:
+            self._were_huge.add(addr)
+            for mm in self.kernel.all_mms:
+                self._deposited.update(mm.pmd_huge_pte.values())
+        elif self.counted and new and addr in self._were_huge:
+            self._deposited.discard((new & lib.X86_ADDR_MASK) >> PAGE_SHIFT)
+            self._check_sizes(addr)
+        self._set_entry(addr, old, new, entry)
+
+    def _check_sizes(self, addr: int) -> None:
+        """No CPU has a translation of 2 MiB cached where small ones can come to be."""
+        for cpu in self.kernel.cpus:
+            self.watch.looks_at(("tlb", cpu.id))
+            unit = cpu.mmu.c
+            for entry in unit.tlb.entry[0 : unit.tlb.nr_entries]:
+                if (
+                    entry.flags & (lib.TLB_VALID | lib.TLB_TABLE) == lib.TLB_VALID
+                    and entry.page_level == _LARGE
+                    and (entry.vpn << PAGE_SHIFT) & PMD_MASK == addr
+                    and entry.pcid == unit.cr3 & lib.CR3_PCID_MASK
+                ):
+                    raise RaceViolation(Reason.BOTH_SIZES, f"CPU {cpu.id}, of {addr:#x}")
+
     def _table_alloc(self, level: int, addr: int, table: int, _pgd: int, entry: int) -> None:
         if self.counted and entry in self._before:
             self._check_old_ways(addr, self._before.pop(entry))
@@ -232,6 +267,7 @@ class Invariants:
     def _table_free(self, addr: int, table: int, _pgd: int, entry: int) -> None:
         self._before[entry] = table
         found = self.tables.pop(table, None)
+        self._deposited.discard(table)
         if found is None and self.counted:
             raise RaceViolation(Reason.FREED_TWICE, f"frame {table:#x}, of {addr:#x}")
         entries, count = self._entries(table), self._count(table, found)
@@ -278,7 +314,7 @@ class Invariants:
         self.kernel.check()
         if self.counted:
             self._touched.update(map(_frame_of, access.writes))
-            for table in self._touched.intersection(self.tables):
+            for table in self._touched.intersection(self.tables) - self._deposited:
                 self._check_count(table)
         self._touched.clear()
         self._check_translations()

@@ -11,6 +11,7 @@ from typing import Any, Final
 from cpu.recorder import processor_head
 from mmu.events import EVENTS
 from mmu.linux.contention import LOCK_NAMES
+from mmu.linux.pgtable import PS, P, entry_pfn
 from mmu.linux.pte_ref import TryGet
 from mmu.trace.format import TraceError
 from mmu.trace.writer import TraceWriter
@@ -118,8 +119,12 @@ def _set_pte(fields: Fields) -> str:
 
 
 def _set_pmd(fields: Fields) -> str:
-    new = fields["new"] >> PAGE_SHIFT
-    return f"PMD {_page(fields['address'])} := " + (f"table {new:#x}" if new else "none")
+    new, pfn = fields["new"], entry_pfn(fields["new"])
+    if new & PS:
+        says = f"huge page {pfn:#x}" if new & P else "huge, not present"
+    else:
+        says = f"table {pfn:#x}" if new else "none"
+    return f"PMD {_page(fields['address'])} := {says}"
 
 
 def _count(name: str) -> Callable[[Fields], str]:

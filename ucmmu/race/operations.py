@@ -18,6 +18,7 @@ from mmu.linux.fault import OomKill
 from mmu.linux.folio import filemap_lock_folio, folio_unlock_put
 from mmu.linux.fork import flush_tlb_mm
 from mmu.linux.gup_fast import get_user_pages_fast, gup_fast_pte
+from mmu.linux.handle_mm_fault import peek_pte
 from mmu.linux.i_mmap import i_mmap_read, mapped_ranges
 from mmu.linux.mm import Mm
 from mmu.linux.mm_users import mmput
@@ -31,7 +32,7 @@ from mmu.linux.mman import (
 )
 from mmu.linux.oom_kill import oom_reap_task_mm
 from mmu.linux.pagemap import pagemap_read
-from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, pte_table
+from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_huge, pmd_none, pte_table
 from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.smp import local_irqs_off
 from mmu.linux.tlbflush import enter_lazy_tlb, leave_mm, ptep_clear_flush, switch_mm
@@ -223,6 +224,11 @@ def exit_mm(world: RaceWorld, mm: Mm | None = None) -> Actor:
     return syscall(world, "exit_group", lambda: mmput(mm or world.mm))
 
 
+def collapse(world: RaceWorld, addr: int) -> Actor:
+    """collapse_huge_page(), as MADV_COLLAPSE does it; its ScanResult."""
+    return syscall(world, "madvise", lambda: world.mm.collapse_huge_page(addr))
+
+
 # Who looks.
 
 
@@ -255,7 +261,7 @@ def rcu_reader(world: RaceWorld, addr: int) -> Actor:
         world.kernel.point("rcu_reader")
         rcu.rcu_read_lock(world.kernel)
         pmdval = world.memory.read_u64(pmd) if world.mm.mm_users else 0
-        if not pmd_none(pmdval):
+        if not pmd_none(pmdval) and not pmd_huge(pmdval):
             page = world.memory.page(entry_pfn(pmdval))
             engine.pte_lock(world.mm, entry_pfn(pmdval))
             assert page.flags & lib.PG_table and page._refcount, "it locks a freed table"
@@ -288,7 +294,8 @@ def lockless_walk(world: RaceWorld, addr: int) -> Actor:
         with local_irqs_off(world.kernel):
             pfn = gup_fast_pte(world.mm, addr, False)
         if pfn is not None:
-            assert world.memory.page(pfn)._refcount > 1 or not world.pte(addr), "a freed page"
+            mapped = world.memory.page(pfn)._refcount > 1
+            assert mapped or not peek_pte(world.mm, addr), "a freed page"
             world.memory.put_page(pfn)
         return pfn is not None
 

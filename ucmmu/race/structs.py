@@ -49,6 +49,7 @@ ADDED: Final = SIZES | {"tlb_flush_pending"}
 
 MM_GROUPS: Final = {
     **{name: name for name in ("tlb_gen", "cpu_bitmap", "tlb_flush_pending", "page_table_lock")},
+    "pmd_huge_pte": "pmd_huge_pte",
     **dict.fromkeys(("vmas", "mm_lock_seq"), "vmas"),
     **dict.fromkeys(SIZES, "total_vm"),
 }

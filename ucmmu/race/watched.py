@@ -10,7 +10,7 @@ a frame that a CPU frees is the one it gets next.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -30,6 +30,11 @@ MAX_CPUS: Final = 8
 """CPUs that a WatchedMemory has frames for."""
 RCU_LIST: Final = MAX_CPUS
 """The list of the thread that ends grace periods: nobody takes frames from it."""
+BLOCK_LIST: Final = MAX_CPUS + 1
+"""The list of blocks of 512 frames, of all CPUs."""
+
+_NR_SINGLE: Final = 1024  # frames that are handed out one by one; those above are blocks
+_BLOCK_ORDER: Final = 9
 
 _PAGE_ALLOC: Final = EVENT_ID["mm_page_alloc"]
 _PAGE_FREE: Final = EVENT_ID["mm_page_free"]
@@ -55,6 +60,9 @@ class MemoryWatch(Protocol):
 
     def load_zeros(self, words: range, frame: int) -> int:
         """It reads these words, all in that frame, up to the first that is not 0; how many are."""
+
+    def store_block(self, words: range, frame: int, values: Sequence[int]) -> None:
+        """It writes these words, all of that frame, in one step, by stores that all see at once."""
 
     def store(self, what: Hashable, frame: int, value: int) -> None:
         """It writes one."""
@@ -134,18 +142,20 @@ for _name in _FIELDS:
 
 
 class WatchedMemory(Memory):
-    """A Memory that ``watch`` is told of. Blocks of more than one frame are not to be had.
+    """A Memory that ``watch`` is told of. There are single frames, and a few blocks of 512 frames,
+    which come back one by one.
 
     ``in_use`` are the frames handed out. ``private`` are those that no table entry named yet: only
     who took them knows them. ``state_hash`` is a hash of all words and fields ever written.
     """
 
-    def __init__(self, size: int = 4 << 20) -> None:
+    def __init__(self, size: int = 8 << 20) -> None:
         super().__init__(size)
         self.watch: MemoryWatch | None = None
         self.state_hash = 0
         first = self.zero_pfn + 1
-        share = (self.c.nr_pages - first) // MAX_CPUS
+        share = (_NR_SINGLE - first) // MAX_CPUS
+        self._blocks = list(range(_NR_SINGLE, self.c.nr_pages, 1 << _BLOCK_ORDER))
         self._fresh = [range(first + n * share, first + (n + 1) * share) for n in range(MAX_CPUS)]
         self._freed: list[list[int]] = [[] for _ in range(MAX_CPUS + 1)]
         self._views: dict[int, PageView] = {}
@@ -253,6 +263,9 @@ class WatchedMemory(Memory):
 
     def write(self, pa: int, data: bytes) -> None:
         """See Memory."""
+        if not pa % PAGE_SIZE and len(data) == PAGE_SIZE:
+            self._write_page(pa, data)
+            return
         start, end = pa & -8, pa + len(data)
         for word in range(start, end, 8):
             first, last = max(pa, word), min(end, word + 8)
@@ -262,6 +275,15 @@ class WatchedMemory(Memory):
             else:
                 mask = (1 << (last - first) * 8) - 1 << (first - word) * 8
                 self._write_part(word, mask, part)
+
+    def _write_page(self, pa: int, data: bytes) -> None:
+        """All words of a frame."""
+        words, values = range(pa, pa + PAGE_SIZE, 8), memoryview(data).cast("Q")
+        if self.watch is not None and self.watch.active:
+            self.watch.store_block(words, pa >> PAGE_SHIFT, values)
+            return
+        for word, value in zip(words, values, strict=True):
+            self.raw_store(word, value)
 
     def _write_part(self, word: int, mask: int, part: int) -> None:
         """A store of some bytes of a word, which is seen at once: the buffers have whole words."""
@@ -303,28 +325,46 @@ class WatchedMemory(Memory):
         return 0 if self.watch is None else self.watch.this_cpu()
 
     def alloc_pages(self, order: int = 0, *, zero: bool = True) -> int:
-        """See Memory: one frame, of the list of the CPU that runs."""
-        if order:
-            raise MmuError("a watched memory hands out single frames only")
+        """See Memory: one frame, of the list of the CPU that runs, or a block of 512."""
+        if order not in (0, _BLOCK_ORDER):
+            raise MmuError("a watched memory has single frames, and blocks of 512")
         cpu = self._cpu
         if self.c.fail_after != U64:
             if not self.c.fail_after:
                 raise OutOfMemory("an allocation that was to fail")
             self.c.fail_after -= 1
+        if order:
+            return self._alloc_block(zero)
         if self._freed[cpu]:
             pfn = self._freed[cpu].pop()
         elif self._fresh[cpu]:
             pfn, self._fresh[cpu] = self._fresh[cpu][0], self._fresh[cpu][1:]
         else:
             raise OutOfMemory(f"CPU {cpu} has no free frame left")
+        self._allocated_from(pfn, cpu, zero)
+        self._tell(_PAGE_ALLOC, pfn)
+        return pfn
+
+    def _alloc_block(self, zero: bool) -> int:
+        if not self._blocks:
+            raise OutOfMemory("no free block of 512 frames is left")
+        first = self._blocks.pop(0)
+        for pfn in range(first, first + (1 << _BLOCK_ORDER)):
+            self._allocated_from(pfn, BLOCK_LIST, zero)
+        self._tell(_PAGE_ALLOC, first, _BLOCK_ORDER)
+        return first
+
+    def block_of(self, pfn: int) -> int:
+        """The number of the block that a frame is of, from 1 up; 0: of none."""
+        return 0 if pfn < _NR_SINGLE else 1 + (pfn - _NR_SINGLE >> _BLOCK_ORDER)
+
+    def _allocated_from(self, pfn: int, place: int, zero: bool) -> None:
         if self.watch is not None:
-            self.watch.allocation(pfn, cpu)
+            self.watch.allocation(pfn, place)
         self._hand_out(pfn, zero)
         self.in_use.add(pfn)
         self.private.add(pfn)
         self.c.allocs += 1
-        self._tell(_PAGE_ALLOC, pfn)
-        return pfn
 
     def _hand_out(self, pfn: int, zero: bool) -> None:
         pa = pfn << PAGE_SHIFT
@@ -334,15 +374,19 @@ class WatchedMemory(Memory):
                     self.raw_store(pa + at * 8, 0)
         self._allocated.add(pfn)
         fields = {"flags": lib.PG_host, "_refcount": 1, "next": lib.PAGE_NONE}
+        raw = self.c.pages[pfn]
         for name in ("flags", "_refcount", "ptl", "pte_refcount", "next", "pmd"):
-            self.raw_store(("page", pfn, name), fields.get(name, 0))
+            value = fields.get(name, 0)
+            if int(getattr(raw, name)) != value:
+                self.raw_store(("page", pfn, name), value)
 
     def free_pages(self, pfn: int, order: int = 0, *, zero: bool = False) -> None:
-        """See Memory: to the list of the CPU that runs."""
-        page = super().page(pfn)
-        if order or page._refcount != 1 or page.flags & lib.PG_reserved:
-            raise MmuError(f"frame {pfn:#x} cannot be freed: it has {page._refcount} owners")
-        self._take_back(pfn)
+        """See Memory: to the list of the CPU that runs, those of a block too."""
+        for frame in range(pfn, pfn + (1 << order)):
+            page = super().page(frame)
+            if page._refcount != 1 or page.flags & lib.PG_reserved:
+                raise MmuError(f"frame {frame:#x} cannot be freed: it has {page._refcount} owners")
+            self._take_back(frame)
 
     def _take_back(self, pfn: int) -> None:
         place = self._cpu
@@ -376,10 +420,10 @@ class WatchedMemory(Memory):
             return
         self._take_back(pfn)
 
-    def _tell(self, event: int, pfn: int) -> None:
+    def _tell(self, event: int, pfn: int, order: int = 0) -> None:
         ring = getattr(self, "_ring", None)
         if ring is not None:
-            ring.emit(event, pfn, 0, 0, 0)
+            ring.emit(event, pfn, order, 0, 0)
 
 
 class WatchedMmu(Mmu):

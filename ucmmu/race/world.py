@@ -22,7 +22,15 @@ from mmu.linux.locks import pte_lock, pte_unlock
 from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 from mmu.linux.move_page_tables import move_normal_pmd
-from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, pte_table, set_pte_at, table_entry
+from mmu.linux.pgtable import (
+    entry_pfn,
+    mm_find_pmd,
+    pmd_huge,
+    pmd_none,
+    pte_table,
+    set_pte_at,
+    table_entry,
+)
 from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.linux.rcu import rcu_gp_kthread
 from mmu.linux.rcupdate import rcu_qs
@@ -303,7 +311,8 @@ class RaceWorld:
     def frame(self, addr: int = BASE) -> int:
         """The frame of addr's PTE table; 0 without one."""
         pmd = mm_find_pmd(self.mm, addr)
-        return 0 if pmd is None else entry_pfn(self.memory.read_u64(pmd))
+        pmdval = 0 if pmd is None else self.memory.read_u64(pmd)
+        return 0 if pmd_huge(pmdval) else entry_pfn(pmdval)
 
     def count(self, addr: int = BASE) -> int:
         """The reference count of addr's PTE table."""

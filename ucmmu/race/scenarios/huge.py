@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Scenarios of a huge page: a table is collapsed to one, deposited for it, and withdrawn as it is
+split; or freed with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from mmu.linux.gup_fast import gup_fast_pte
+from mmu.linux.handle_mm_fault import peek_pte
+from mmu.linux.khugepaged import ScanResult
+from mmu.linux.pgtable import PMD_SIZE, entry_pfn
+from mmu.linux.policy import FreeLevels
+from mmu.linux.smp import local_irqs_off
+from mmu.units import PAGE_SHIFT
+from ucmmu.race import operations as do
+from ucmmu.race.scenario import COUNTED, Actors, Scenario
+from ucmmu.race.world import BASE, PAGE_SIZE, Actor, RaceWorld
+
+OTHER: Final = BASE + PAGE_SIZE
+THIRD: Final = BASE + 2 * PAGE_SIZE
+PROT_READ: Final = 1
+
+Prepare = Callable[[RaceWorld], Actors]
+Does = Callable[[RaceWorld], Actor]
+
+
+def _written(world: RaceWorld) -> None:
+    """Two pages are written, and CPU 1 has the translation of the first cached."""
+    world.run_on(0)
+    world.store(world.mm, BASE)
+    world.store(world.mm, OTHER)
+    world.run_on(1)
+    world.read(BASE)()
+
+
+def _huge(world: RaceWorld, cached_by: int) -> None:
+    """They are part of a huge page, and that CPU has its translation cached."""
+    _written(world)
+    world.run_on(0)
+    assert world.mm.collapse_huge_page(BASE) is ScanResult.SUCCEED
+    world.run_on(cached_by)
+    world.read(BASE)()
+
+
+def of_huge(*acts: Does, cached_by: int = 1) -> Prepare:
+    """Each CPU does something to a huge page."""
+
+    def prepare(world: RaceWorld) -> Actors:
+        _huge(world, cached_by)
+        return {number: act(world) for number, act in enumerate(acts)}
+
+    return prepare
+
+
+def collapse_against(other: Does) -> Prepare:
+    """CPU 0 collapses what CPU 1 comes to."""
+
+    def prepare(world: RaceWorld) -> Actors:
+        _written(world)
+        return {0: do.collapse(world, BASE), 1: other(world)}
+
+    return prepare
+
+
+def byte_at(world: RaceWorld, addr: int) -> int:
+    """What is in memory for an address of the world's mm, whichever way it is mapped."""
+    frame = entry_pfn(peek_pte(world.mm, addr)) << PAGE_SHIFT
+    return world.memory.read(frame + addr % PAGE_SIZE, 1)[0]
+
+
+def store_to_page(world: RaceWorld) -> Actor:
+    """A user writes a byte, which is there at the end, wherever the page is by then."""
+
+    def check() -> None:
+        assert byte_at(world, BASE) == 2, "the byte that was written is lost"
+
+    def act() -> None:
+        world.store(world.mm, BASE, 2)
+
+    world.at_end.append(check)
+    return act
+
+
+def pin_and_store(world: RaceWorld) -> Actor:
+    """A walk without a lock pins the page, for a device to write to it later."""
+
+    def pin() -> object:
+        with local_irqs_off(world.kernel):
+            return gup_fast_pte(world.mm, BASE, True)
+
+    def act() -> None:
+        pfn = do.syscall(world, "vmsplice", pin)()
+        if not isinstance(pfn, int):
+            return
+        world.kernel.point("pinned")
+        mapped = entry_pfn(peek_pte(world.mm, BASE))
+        assert mapped in (0, pfn), "the pinned page is not the one that is mapped"
+        world.memory.put_page(pfn)
+
+    return act
+
+
+def loads(world: RaceWorld) -> Actor:
+    """A user reads the page, and again after a while."""
+    return do.in_order(do.load(world, BASE), do.user(world), do.load(world, BASE))
+
+
+def zap_page(world: RaceWorld) -> Actor:
+    """One page goes: of a huge page, the split."""
+    return do.zap(world, BASE)
+
+
+def zap_other(world: RaceWorld) -> Actor:
+    """Another page goes."""
+    return do.zap(world, OTHER)
+
+
+def zap_all(world: RaceWorld) -> Actor:
+    """All 2 MiB go: of a huge page, whole."""
+    return do.zap(world, BASE, PMD_SIZE)
+
+
+def fault_same(world: RaceWorld) -> Actor:
+    """A user writes to the first page."""
+    return do.fault(world, BASE)
+
+
+def fault_other(world: RaceWorld) -> Actor:
+    """A user writes to another page."""
+    return do.fault(world, THIRD)
+
+
+def gup(world: RaceWorld) -> Actor:
+    """A walk without a lock to the first page."""
+    return do.lockless_walk(world, BASE)
+
+
+def walk(world: RaceWorld) -> Actor:
+    """Somebody reads pagemap."""
+    return do.walk(world, BASE)
+
+
+def protect(world: RaceWorld) -> Actor:
+    """Rights of the first page are taken."""
+    return do.mprotect(world, BASE, PROT_READ)
+
+
+def lazy_load(world: RaceWorld) -> Actor:
+    """CPU 1 becomes lazy, and comes back."""
+    return do.in_order(do.lazy(world), do.load(world, BASE))
+
+
+def collapse(world: RaceWorld) -> Actor:
+    """The same table is collapsed."""
+    return do.collapse(world, BASE)
+
+
+def visit(world: RaceWorld) -> Actor:
+    """A visitor of the table."""
+    return do.visit(world, BASE)
+
+
+def rcu_reader(world: RaceWorld) -> Actor:
+    """A reader of the old PMD locks the table."""
+    return do.rcu_reader(world, BASE)
+
+
+def collapse_and_split(other: Does) -> Prepare:
+    """CPU 0 collapses and splits again: the table leaves its PMD entry, and is back."""
+
+    def prepare(world: RaceWorld) -> Actors:
+        _written(world)
+        return {0: do.in_order(do.collapse(world, BASE), do.zap(world, OTHER)), 1: other(world)}
+
+    return prepare
+
+
+SCENARIOS: Final = (
+    Scenario(
+        "split-zap",
+        ("zap a page", "zap a page"),
+        "two zaps of one huge page split it: the deposited table is withdrawn once",
+        "F2, F8",
+        of_huge(zap_page, zap_other),
+    ),
+    Scenario(
+        "split-fault",
+        ("zap a page", "fault"),
+        "a fault comes to a huge PMD that is being split: not present, then a table",
+        "F2, F20, D9",
+        of_huge(zap_page, fault_other),
+    ),
+    Scenario(
+        "split-fault-same",
+        ("zap a page", "fault"),
+        "the page that the split is for is faulted in again",
+        "F2, F13",
+        of_huge(zap_page, fault_same),
+    ),
+    Scenario(
+        "split-load",
+        ("mprotect", "load, load"),
+        "a user reads by the large translation until it is flushed, then by small ones",
+        "F13, D4",
+        of_huge(protect, loads),
+    ),
+    Scenario(
+        "split-gup",
+        ("zap a page", "fast GUP"),
+        "a walk without a lock reads the PMD huge, not present, or a table",
+        "F14",
+        of_huge(zap_page, gup),
+    ),
+    Scenario(
+        "split-walk",
+        ("zap a page", "pagemap"),
+        "a walker finds the huge PMD or the table that follows it",
+        "F4, F19",
+        of_huge(zap_page, walk),
+    ),
+    Scenario(
+        "split-zap-2M",
+        ("zap 2 MiB", "zap a page"),
+        "one zap takes the huge PMD whole, the other splits it",
+        "F8, F11",
+        of_huge(zap_all, zap_other),
+    ),
+    Scenario(
+        "huge-zap-zap",
+        ("zap 2 MiB", "zap 2 MiB"),
+        "two zaps of one huge page: its table is freed once",
+        "F8",
+        of_huge(zap_all, zap_all),
+    ),
+    Scenario(
+        "huge-zap-fault",
+        ("zap 2 MiB", "fault"),
+        "a table comes where a CPU has the large translation cached",
+        "F13, D4",
+        of_huge(zap_all, fault_same, cached_by=0),
+    ),
+    Scenario(
+        "huge-zap-gup",
+        ("zap 2 MiB", "fast GUP"),
+        "a walk without a lock takes a page of the huge page that goes",
+        "F14",
+        of_huge(zap_all, gup),
+    ),
+    Scenario(
+        "collapse-store",
+        ("collapse", "store"),
+        "what a user writes by an old translation is not lost by the copy",
+        "F13",
+        collapse_against(store_to_page),
+    ),
+    Scenario(
+        "collapse-fault",
+        ("collapse", "fault"),
+        "a fault of an entry that was none, before or after all are one",
+        "F2, VMA lock",
+        collapse_against(fault_other),
+    ),
+    Scenario(
+        "collapse-zap",
+        ("collapse", "zap a page"),
+        "an entry goes before its table is collapsed, or the huge page is split",
+        "F2, F8",
+        collapse_against(zap_page),
+    ),
+    Scenario(
+        "collapse-collapse",
+        ("collapse", "collapse"),
+        "one table is deposited once",
+        "F2",
+        collapse_against(collapse),
+    ),
+    Scenario(
+        "collapse-visit",
+        ("collapse", "visit"),
+        "the last put of a table that is collapsed is nobody else's",
+        "F4, D7, D11",
+        collapse_against(visit),
+        COUNTED,
+    ),
+    Scenario(
+        "collapse-gup",
+        ("collapse", "fast GUP"),
+        "a walk without a lock holds a page that is about to be copied, or is in the table",
+        "F14",
+        collapse_against(gup),
+    ),
+    Scenario(
+        "collapse-pin",
+        ("collapse", "fast GUP, store"),
+        "who has pinned a page writes to the page that is mapped",
+        "F14",
+        collapse_against(pin_and_store),
+    ),
+    Scenario(
+        "collapse-gup-invlpgb",
+        ("collapse", "fast GUP"),
+        "as collapse-gup where the flush is a broadcast and sends no IPI",
+        "F14",
+        collapse_against(gup),
+        invlpgb=True,
+    ),
+    Scenario(
+        "collapse-lazy",
+        ("collapse", "lazy, load"),
+        "a lazy CPU has paging-structure-cache entries of the table that stops being one",
+        "F13, D3",
+        collapse_against(lazy_load),
+    ),
+    Scenario(
+        "deposit-rcu-reader",
+        ("collapse, zap a page", "RCU reader"),
+        "who has read the PMD before the collapse locks the table that was deposited",
+        "F14, D5",
+        collapse_and_split(rcu_reader),
+        (COUNTED[0],),
+    ),
+    Scenario(
+        "pmd-huge-zap-fault",
+        ("zap 2 MiB", "fault"),
+        "the huge PMD was the last entry of its PMD table",
+        "F8, F9, D2",
+        of_huge(zap_all, fault_same, cached_by=0),
+        COUNTED,
+        free_levels=FreeLevels.PMD,
+    ),
+)
