@@ -141,12 +141,12 @@ def _split_huge_pmd_locked(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
 
 
 def pmdp_invalidate(mm: MmStruct, pmd: EntryPa, addr: int) -> int:
-    """Have no CPU use the huge PMD any more, which stays one, not present; what it was, with A and
-    D as the processor left them. The PMD lock is held; waits for every CPU.
+    """Have no CPU use the huge PMD any more, lazy ones neither; it stays huge, not present. What it
+    was. The PMD lock is held; waits for every CPU.
     """
     old = xchg_pmd(mm, addr, pmd, mm.memory.read_u64(pmd) & ~P)
     mm.kernel.point("pmdp_invalidate")
-    engine.flush_tlb_mm_range(mm, addr, addr + PMD_SIZE, PMD_SHIFT, 0)
+    engine.flush_tlb_mm_range(mm, addr, addr + PMD_SIZE, PMD_SHIFT, 1)
     return old
 
 
@@ -179,8 +179,9 @@ def zap_huge_pmd(tlb: Gather, addr: int) -> None:
     """Clear the huge PMD of addr; its pages and its deposited table go to the gather. Nothing if
     another CPU has cleared it; if it has split it, unmap_page_range() finds the table.
 
-    The table leaves as any other does: what installs one in the slot before the gather has flushed
-    flushes first, so that no CPU has small translations beside the large one (D4).
+    The table leaves as any other does. Where references are counted, what installs one in the slot
+    before the gather has flushed flushes first, so that no CPU has small translations beside the
+    large one (D4); under the other policies it may, as in Linux.
     """
     mm = tlb.mm
     pmd = engine.pmd_tryget(mm, addr)

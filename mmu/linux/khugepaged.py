@@ -5,7 +5,7 @@ What khugepaged does to one range that it has chosen, and what MADV_COLLAPSE doe
 
     a huge page                  allocated before any lock is taken
     mmap_lock for writing        and the VMA's lock: no fault, no zap, no visitor of the table
-    PMD cleared, flushed         nobody uses the old pages any more; IPI: no lockless walk is left
+    PMD cleared, flushed         nobody uses the old pages any more
       a page is pinned, ...      the PMD is set again, and nothing has happened
     each page copied             its PTE cleared; an entry that was none is a page of zeros
     references dropped           of the entries, then the visitor's own: the last
@@ -13,7 +13,10 @@ What khugepaged does to one range that it has chosen, and what MADV_COLLAPSE doe
 
 The put of the last reference finds the PMD none, frees nothing, and leaves a count of 0, before the
 table can be withdrawn again: by then it would be another's. Linux drops its anon_vma lock midway,
-and reverse-mapping walks come after that; there are none here of anonymous memory.
+and reverse-mapping walks come after that; there are none here of anonymous memory. Nor is there the
+interrupt that Linux sends after the flush (tlb_remove_table_sync_one()): a walk without a lock that
+is still in the table finds entries that are none, or a PMD that has changed, and a deposited table
+is freed as any other, not at once.
 """
 
 from __future__ import annotations
@@ -30,7 +33,6 @@ from mmu.linux.huge_memory import (
     HPAGE_PMD_ORDER,
     pgtable_trans_huge_deposit,
 )
-from mmu.linux.mmu_gather import tlb_remove_table_sync_one
 from mmu.linux.pgtable import (
     PMD_MASK,
     PMD_SIZE,
@@ -80,10 +82,10 @@ def collapse_huge_page(mm: MmStruct, address: int) -> ScanResult:
     """Have one huge PMD map the 2 MiB of address, which 512 PTEs map or leave out; whether, or why
     not, in which case nothing has changed.
 
-    VMA flags decide as for MADV_COLLAPSE: a private anonymous one, not VM_NOHUGEPAGE. As many as
-    511 entries may be none (max_ptes_none), and pages may be shared with other processes
-    (max_ptes_shared): they are copied. Takes mmap_lock and the VMA's lock for writing, page-table
-    locks, a visitor's reference; waits for every CPU.
+    VMA flags decide as for MADV_COLLAPSE: a private anonymous one, not VM_NOHUGEPAGE. Entries may
+    be none, all of them too where nobody counts, so that the table is there; pages may be shared
+    with other processes: they are copied. Takes mmap_lock and the VMA's lock for writing,
+    page-table locks and a visitor's reference; waits for every CPU.
     """
     haddr = address & PMD_MASK
     try:
@@ -139,7 +141,6 @@ def _collapse_pmd(
         huge = result == TryGet.FAILED_HUGE_PMD
         return ScanResult.PMD_MAPPED if huge else ScanResult.PMD_NULL
     pmdval = pmdp_collapse_flush(mm, pmd, haddr)
-    tlb_remove_table_sync_one(mm.kernel)
     outcome = _isolate(mm, table)
     if outcome is not ScanResult.SUCCEED:
         engine.pmd_lock(mm, pmd)
@@ -207,7 +208,7 @@ def _copy(mm: MmStruct, table: int, haddr: int, pfn: int) -> None:
         if not pte & SPECIAL:
             old_pages.append(entry_pfn(pte))
             data = memory.read(entry_pfn(pte) << PAGE_SHIFT, PAGE_SIZE)
-            ffi.memmove(memory.c.ram + ((pfn + at << PAGE_SHIFT) - memory.base), data, PAGE_SIZE)
+            memory.write(pfn + at << PAGE_SHIFT, data)
     engine.pte_unlock(mm, table)
     engine.pte_put_many(mm, table, haddr, nr)
     engine.add_mm_counter(mm, lib.MM_ANONPAGES, HPAGE_PMD_NR - len(old_pages))

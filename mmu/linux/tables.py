@@ -127,19 +127,25 @@ def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
 
 
 def _deposited(mm: MmStruct) -> list[str]:
-    """What is wrong with the tables that are deposited for huge PMDs: each huge PMD has one, which
-    is empty and has no references.
+    """What is wrong with the tables that are deposited for huge PMDs: each huge PMD has one of its
+    own, which is empty, unlocked, and has no references.
     """
     problems = []
+    if len(set(mm.pmd_huge_pte.values())) < len(mm.pmd_huge_pte):
+        problems.append("a table is deposited for more than one huge PMD")
     for address, table in mm.pmd_huge_pte.items():
-        pmd = mm_find_pmd(mm, address)
+        pmd, page = mm_find_pmd(mm, address), mm.memory.page(table)
         pmdval = 0 if pmd is None else mm.memory.read_u64(pmd)
+        if not page.flags & lib.PG_table or page._refcount != 1:
+            problems.append(
+                f"what is deposited for {address:#x}, frame {table:#x}, is no table that is owned"
+            )
         if not pmd_huge(pmdval):
             problems.append(
                 f"a table is deposited for {address:#x}, whose PMD entry is {pmdval:#x}, not huge"
             )
         references = policy_of(mm.kernel).references(table) if pte_ref_is_enabled(mm) else 0
-        if references or not table_is_empty(mm.memory, table << PAGE_SHIFT):
+        if references or page.ptl or not table_is_empty(mm.memory, table << PAGE_SHIFT):
             problems.append(
                 f"the table that is deposited for {address:#x}, in frame {table:#x}, is in use"
             )

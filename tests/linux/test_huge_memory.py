@@ -116,7 +116,7 @@ def test_it_is_not_present_while_the_large_translation_is_flushed(world: World) 
     expected += ["pte_get"] if is_counted(world) else []
     assert names == [*expected, "set_pmd"]
     assert (events[0]["new"] & (P | PS), events[-1]["new"] & (P | PS)) == (PS, P)
-    assert (events[1]["start"], events[1]["end"], events[1]["freed_tables"]) == (BASE, NEXT, 0)
+    assert (events[1]["start"], events[1]["end"], events[1]["freed_tables"]) == (BASE, NEXT, 1)
     assert world.mmu.resident(BASE) is None
 
 
@@ -269,6 +269,25 @@ def test_linux_fact_of_four_huge_pages(scan_or_count: FreeTables) -> None:
     assert world.tables() == 6
     world.dontneed(NEXT, HPAGE_PMD_NR)
     assert world.tables() == 5
+
+
+def test_check_tables_looks_at_what_is_deposited(world: World) -> None:
+    (table,) = world.mm.pmd_huge_pte.values()
+    page = world.memory.page(table)
+    for field, wrong in (("ptl", 1), ("flags", 0), ("_refcount", 2), ("pte_refcount", 1)):
+        if field == "pte_refcount" and not is_counted(world):
+            continue
+        right = getattr(page, field)
+        setattr(page, field, wrong)
+        assert not world.mm.check_tables().ok, field
+        setattr(page, field, right)
+    world.memory.write_u64(table << PAGE_SHIFT, 1)
+    assert "is in use" in str(world.mm.check_tables())
+    world.memory.write_u64(table << PAGE_SHIFT, 0)
+    world.mm.pmd_huge_pte[NEXT] = table
+    assert "for more than one huge PMD" in str(world.mm.check_tables())
+    del world.mm.pmd_huge_pte[NEXT]
+    assert world.mm.check_tables().ok
 
 
 PAGES = st.sampled_from([0, 1, 2, 255, 510, 511, 512, 600, 1023])

@@ -130,6 +130,15 @@ def test_what_was_none_is_zeros(world: World) -> None:
     assert data == bytes(start) + b"letters" + bytes(PMD_SIZE - start - 7)
 
 
+@pytest.mark.parametrize("policy", [FreeTables.NEVER, FreeTables.SCAN])
+def test_a_table_that_is_left_may_be_empty(policy: FreeTables) -> None:
+    world = World("c", policy)
+    written(world)
+    world.dontneed(BASE, 1)
+    assert world.mm.collapse_huge_page(BASE) is ScanResult.SUCCEED
+    assert world.mm.check_tables().anon_pages == HPAGE_PMD_NR
+
+
 def test_the_rights_are_those_of_the_vma(world: World) -> None:
     written(world)
     world.mm.mprotect(BASE, PMD_SIZE, 1)

@@ -11,7 +11,7 @@ from mmu.linux import engine, free_tables, huge_memory, khugepaged
 from mmu.linux.mmu_gather import Gather, tlb_remove_tlb_entry
 from mmu.linux.pgtable import PMD_MASK, PMD_SHIFT, PMD_SIZE, PS, P, entry_pfn, mm_find_pmd, xchg_pmd
 from mmu.linux.policy import FreeTables
-from mmu.units import PAGE_SHIFT
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from ucmmu.race.variant import Variant, replaces
 
 
@@ -25,7 +25,7 @@ class CopiedBeforeTheFlush(_Wrong):
     """
 
     scenarios = ("collapse-store",)
-    seen = "the byte that was written is lost|a free frame is used"
+    seen = "a free frame is used"
 
     @replaces(khugepaged)
     def pmdp_collapse_flush(mm: Any, pmd: Any, haddr: int) -> int:
@@ -36,10 +36,6 @@ class CopiedBeforeTheFlush(_Wrong):
         return pmdval
 
     @replaces(khugepaged)
-    def tlb_remove_table_sync_one(kernel: Any) -> None:
-        """Nor an interrupt."""
-
-    @replaces(khugepaged)
     def _let_go(mm: Any, table: int, haddr: int) -> None:
         """The flush, after the copy."""
         mm.kernel.point("copied")
@@ -47,6 +43,81 @@ class CopiedBeforeTheFlush(_Wrong):
         _let_go(mm, table, haddr)
 
 
+class CopiedAfterThePmd(_Wrong):
+    """The bytes are copied when the PMD is huge already: over what a user writes there by then."""
+
+    scenarios = ("collapse-store",)
+    seen = "the byte that was written is lost"
+
+    @replaces(khugepaged)
+    def _copy(mm: Any, table: int, haddr: int, pfn: int) -> None:
+        """Only what is counted; the bytes are kept."""
+        mm.late = pfn, mm.memory.read(entry_pfn(_pte(mm, table)) << PAGE_SHIFT, PAGE_SIZE)
+        _copy(mm, table, haddr, pfn)
+
+    @replaces(khugepaged)
+    def _collapse_pmd(mm: Any, vma: Any, pmd: Any, haddr: int, pfn: int) -> Any:
+        """The bytes, when mmap_lock is held still."""
+        result = _collapse_pmd(mm, vma, pmd, haddr, pfn)
+        mm.kernel.point("collapsed")
+        mm.memory.write(mm.late[0] << PAGE_SHIFT, mm.late[1])
+        return result
+
+
+class D3Collapse(_Wrong):
+    """The flush of a collapse does not say that a table goes (Linux before 6.14): a lazy CPU keeps
+    the way through it, and the small translations.
+    """
+
+    scenarios = ("collapse-lazy",)
+    seen = "cached of the other size"
+
+    @replaces(khugepaged)
+    def pmdp_collapse_flush(mm: Any, pmd: Any, haddr: int) -> int:
+        """As flush_tlb_range() was."""
+        engine.pmd_lock(mm, pmd)
+        pmdval = xchg_pmd(mm, haddr, pmd, 0)
+        engine.flush_tlb_mm_range(mm, haddr, haddr + PMD_SIZE, PAGE_SHIFT, 0)
+        engine.pmd_unlock(mm, pmd)
+        return pmdval
+
+
+class D3Split(_Wrong):
+    """So does the flush of a split."""
+
+    scenarios = ("split-lazy",)
+    seen = "cached of the other size"
+
+    @replaces(huge_memory)
+    def pmdp_invalidate(mm: Any, pmd: Any, addr: int) -> int:
+        """Lazy CPUs are spared."""
+        old = xchg_pmd(mm, addr, pmd, mm.memory.read_u64(pmd) & ~P)
+        engine.flush_tlb_mm_range(mm, addr, addr + PMD_SIZE, PMD_SHIFT, 0)
+        return old
+
+
+class FreedAtOnce(_Wrong):
+    """A zap of a huge PMD frees the deposited table at once, as Linux does: here nobody has waited
+    for those who looked it up before the collapse.
+    """
+
+    scenarios = ("deposit-rcu-reader",)
+    seen = "a free frame is used"
+
+    @replaces(huge_memory)
+    def _gather_table(tlb: Gather, table: int, addr: int) -> None:
+        """pte_free()."""
+        tlb_remove_tlb_entry(tlb, addr)
+        tlb.mm.memory.page(table).flags = 0
+        tlb.mm.memory.put_page(table)
+
+
+def _pte(mm: Any, table: int) -> int:
+    return int(mm.memory.read_u64(table << PAGE_SHIFT))
+
+
+_copy = khugepaged._copy
+_collapse_pmd = khugepaged._collapse_pmd
 _let_go = khugepaged._let_go
 _collapse = khugepaged._collapse
 _collapse_huge_page = khugepaged.collapse_huge_page
@@ -114,7 +185,8 @@ class SplitBesideTheLarge(_Wrong):
     """The table comes into the PMD before the large translation is flushed."""
 
     scenarios = ("split-load",)
-    seen = "a CPU has the translation of a huge page cached"
+    policies = (*FreeTables,)
+    seen = "cached of the other size"
 
     @replaces(huge_memory)
     def pmdp_invalidate(mm: Any, pmd: Any, addr: int) -> int:
@@ -168,7 +240,7 @@ class NothingOwed(_Wrong):
     """
 
     scenarios = ("huge-zap-fault",)
-    seen = "a CPU has the translation of a huge page cached"
+    seen = "cached of the other size"
 
     @replaces(huge_memory)
     def _gather_table(tlb: Gather, table: int, addr: int) -> None:

@@ -18,6 +18,9 @@ from ucmmu.race.setting import Setting
 FILE = Path(__file__).with_name("huge_variants.py")
 POINTS: dict[str, tuple[str, ...]] = {
     "CopiedBeforeTheFlush": (),
+    "CopiedAfterThePmd": (),
+    "D3Collapse": (),
+    "D3Split": (),
     "D11Collapse": (),
     "PutAfterTheLock": ("unlocked", "pmd_populate", "pte_put"),
     "PinsNotCounted": ("pinned", "pmdp_collapse_flush"),
@@ -25,25 +28,25 @@ POINTS: dict[str, tuple[str, ...]] = {
     "CountedAfterThePmd": (),
     "NotPresentIsATable": (),
     "NothingOwed": (),
+    "FreedAtOnce": (),
 }
 """The points that suffice to find each; none: all."""
+CASES = [
+    pytest.param(name, policy, id=f"{name}-{policy.label}")
+    for name, variant in VARIANTS.items()
+    for policy in variant.policies
+]
 
 
 def test_each_variant_is_explored() -> None:
     assert set(POINTS) == set(VARIANTS)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_the_explorer_finds_the_variant(name: str) -> None:
+@pytest.mark.parametrize(("name", "policy"), CASES)
+def test_the_explorer_finds_the_variant(name: str, policy: FreeTables) -> None:
     variant = VARIANTS[name]
     (scenario,) = variant.scenarios
-    setting = Setting(
-        scenario,
-        FreeTables.REFCOUNT.label,
-        "sc",
-        f"{FILE}:{name}",
-        points=POINTS[name],
-    )
+    setting = Setting(scenario, policy.label, "sc", f"{FILE}:{name}", points=POINTS[name])
     result = run(setting, Search(2, 200))
     assert result.failure is not None, result.verdict
     assert re.search(variant.seen, f"{result.failure.kind}: {result.failure.text}")

@@ -159,7 +159,7 @@ class Watch:
         self._drained = False
         self._behind = False  # what steps taken again changed of structs was not looked at yet
         self._quiet_frame = -1
-        self._block = 0  # that the step came to last, of nothing else since
+        self._sweep = -1, ""  # the page of a block that the step came to last, and which field
         self._changed: set[int] = set()
         """CPUs whose operation changed a table entry that was present."""
         self._numbers = range(nr_cpus)
@@ -211,7 +211,7 @@ class Watch:
         self.waited = False
         self._shared = None
         self._quiet_frame = -1
-        self._block = 0
+        self._sweep = -1, ""
         self._knows_loaded()
         self.active = True
 
@@ -494,7 +494,7 @@ class Watch:
     def put_page(self, pfn: int) -> bool:
         """See MemoryWatch."""
         what = ("page", pfn, "_refcount")
-        if self._goes_on_in_block(pfn):
+        if self._sweeps(pfn, "_refcount"):
             self._fence(self.this_cpu())
             self._locked[self.this_cpu()] = None
         else:
@@ -508,7 +508,7 @@ class Watch:
         if not self.active:
             return
         self._fence(self.this_cpu())
-        if pfn in self.memory.in_use and not self._goes_on_in_block(pfn):
+        if pfn in self.memory.in_use and not self._sweeps(pfn, "_refcount"):
             self._before(("frame", pfn))
         self._touched.writes.update((("pcp", place), ("frame", pfn)))
 
@@ -703,21 +703,27 @@ class Watch:
         """The CPU that runs comes to a word of that frame, or a field of its struct page."""
         if quiet or frame in self.memory.private or frame == self._quiet_frame:
             self._begin_locked(what)
-        elif self._goes_on_in_block(frame):
+        elif self._sweeps(frame, field_of(what)):
             self._shared = what
             self._begin_locked(what)
+            self._sweep = frame, field_of(what)
         else:
             self._come_to(what)
-            self._block = self.memory.block_of(frame)
+            self._sweep = frame, field_of(what)
         self._touched.reads.add(("frame", frame))
         if isinstance(what, int) or field_of(what) in _ONLY_OF_THE_LIVING:
             self._check_frame(frame, what)
 
-    def _goes_on_in_block(self, frame: int) -> bool:
-        """Whether the step goes from page to page of a huge page: all of that is one step, as each
-        page is touched by itself.
+    def _sweeps(self, frame: int, field: str) -> bool:
+        """Whether the step goes from page to page of a huge page, and comes to one field of each:
+        all of that is one step, for they are different pages.
         """
-        return self._block != 0 and self._block == self.memory.block_of(frame)
+        last, swept = self._sweep
+        return bool(
+            field == swept != ""
+            and 0 <= frame - last <= 1
+            and self.memory.block_of(frame) == self.memory.block_of(last) != 0
+        )
 
     def _come_to(self, what: Object) -> None:
         self._before(what)
@@ -738,7 +744,7 @@ class Watch:
         if self._shared is not None and self._shared != what:
             self._switch()
         self._shared = what
-        self._block = 0
+        self._sweep = -1, ""
 
     def _switch(self) -> None:
         if self.fine and self.this_cpu() == self._cpu:

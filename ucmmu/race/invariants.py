@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 
 from mmu._native import lib
 from mmu.events import EVENT_ID, EventRing
-from mmu.linux.pgtable import PMD_MASK
+from mmu.linux.pgtable import PMD_MASK, entry_offset
 from mmu.linux.policies import policy_of
 from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -37,6 +37,7 @@ from ucmmu.race.access import Watch
 from ucmmu.race.objects import describe
 
 if TYPE_CHECKING:
+    from mmu._native import struct_tlb_entry
     from ucmmu.race.program import StepAccess
 
 _NAMES: Final = ("pte", "pmd", "pud")  # of levels, from 1 on, in events
@@ -62,7 +63,7 @@ class Reason(Enum):
     FREED_FRAME = "a free frame is used"
     STALE = "a translation is used after its flush is over"
     OLD_WAYS = "a table comes where a CPU has cached ways through the one before"
-    BOTH_SIZES = "a table comes where a CPU has the translation of a huge page cached"
+    BOTH_SIZES = "a CPU has cached of the other size what a PMD entry maps"
     UNBOUNDED = "a CPU waits without bound for another one to go on"
 
 
@@ -87,6 +88,13 @@ class _Table:
         self.kept = 0
         self.visitors: Counter[int] = Counter()
         self.uncounted: Counter[int] = Counter()
+
+
+def _is_of_size(entry: struct_tlb_entry, level: int) -> bool:
+    """Whether what is cached is of a page of that size; of 4 KiB, also of the way to its PTE."""
+    if entry.flags & lib.TLB_TABLE:
+        return bool(level == 1 and entry.level == _LARGE)
+    return bool(entry.page_level == level)
 
 
 def _frame_of(what: Hashable) -> int:
@@ -141,7 +149,6 @@ class Invariants:
         self.counted = self.policy.counts
         self.tables: dict[int, _Table] = {}
         self._before: dict[int, int] = {}  # the table that stood in an entry last
-        self._were_huge: set[int] = set()
         self._deposited: set[int] = set()  # tables for a split, until a PMD entry names them
         self._touched: set[int] = set()
         self._visits: defaultdict[int, Counter[Hashable]] = defaultdict(Counter)
@@ -168,7 +175,6 @@ class Invariants:
 
     def _meet(self, mm: MmStruct) -> None:
         """Find the counted tables of an mm that is at rest, and where it has huge PMDs."""
-        self._were_huge.update(mm.pmd_huge_pte)
         self._deposited.update(mm.pmd_huge_pte.values())
         if not self.counted:
             return
@@ -218,24 +224,40 @@ class Invariants:
             self._touched.add(table)
 
     def _set_pmd(self, addr: int, old: int, new: int, entry: int) -> None:
-        if new & lib.X86_PS:
-            self._were_huge.add(addr)
-            for mm in self.kernel.all_mms:
-                self._deposited.update(mm.pmd_huge_pte.values())
-        elif self.counted and new and addr in self._were_huge:
+        mm = self._huge_mm(entry, addr)
+        if mm is not None:
+            self._deposited.update(mm.pmd_huge_pte.values())
             self._deposited.discard((new & lib.X86_ADDR_MASK) >> PAGE_SHIFT)
-            self._check_sizes(addr)
+            if new & lib.X86_P and (old or new & lib.X86_PS or self.counted):
+                self._check_sizes(mm, addr, 1 if new & lib.X86_PS else _LARGE)
         self._set_entry(addr, old, new, entry)
 
-    def _check_sizes(self, addr: int) -> None:
-        """No CPU has a translation of 2 MiB cached where small ones can come to be."""
+    def _huge_mm(self, entry: int, addr: int) -> MmStruct | None:
+        """The mm whose PMD entry of addr it is, if it has had huge pages."""
+        for mm in self.kernel.all_mms:
+            table = int(mm.c.pgd) if mm.vm_hugepage else 0
+            for level in (4, 3):
+                value = self.memory.words[table + entry_offset(addr, level) >> 3] if table else 0
+                table = value & lib.X86_ADDR_MASK if value & lib.X86_P else 0
+            if table and table == entry & -PAGE_SIZE:
+                return mm
+        return None
+
+    def _check_sizes(self, mm: MmStruct, addr: int, level: int) -> None:
+        """No CPU has a translation of that size (level 1: 4 KiB, 2: 2 MiB) cached of what a PMD
+        entry maps by the other one, nor a way through a PTE table that is none any more.
+
+        Where nobody counts, a table may be installed before the flush of a zap, as in Linux.
+        """
         for cpu in self.kernel.cpus:
             self.watch.looks_at(("tlb", cpu.id))
             unit = cpu.mmu.c
+            if unit.cr3 & lib.X86_ADDR_MASK != mm.c.pgd:
+                continue
             for entry in unit.tlb.entry[0 : unit.tlb.nr_entries]:
                 if (
-                    entry.flags & (lib.TLB_VALID | lib.TLB_TABLE) == lib.TLB_VALID
-                    and entry.page_level == _LARGE
+                    entry.flags & lib.TLB_VALID
+                    and _is_of_size(entry, level)
                     and (entry.vpn << PAGE_SHIFT) & PMD_MASK == addr
                     and entry.pcid == unit.cr3 & lib.CR3_PCID_MASK
                 ):

@@ -31,7 +31,8 @@ MAX_CPUS: Final = 8
 RCU_LIST: Final = MAX_CPUS
 """The list of the thread that ends grace periods: nobody takes frames from it."""
 BLOCK_LIST: Final = MAX_CPUS + 1
-"""The list of blocks of 512 frames, of all CPUs."""
+"""The list of blocks of 512 frames, of all CPUs; and of their frames that come back, which nobody
+takes again."""
 
 _NR_SINGLE: Final = 1024  # frames that are handed out one by one; those above are blocks
 _BLOCK_ORDER: Final = 9
@@ -157,7 +158,7 @@ class WatchedMemory(Memory):
         share = (_NR_SINGLE - first) // MAX_CPUS
         self._blocks = list(range(_NR_SINGLE, self.c.nr_pages, 1 << _BLOCK_ORDER))
         self._fresh = [range(first + n * share, first + (n + 1) * share) for n in range(MAX_CPUS)]
-        self._freed: list[list[int]] = [[] for _ in range(MAX_CPUS + 1)]
+        self._freed: list[list[int]] = [[] for _ in range(MAX_CPUS + 2)]
         self._views: dict[int, PageView] = {}
         self.in_use: set[int] = set(range(first))
         self.private: set[int] = set()
@@ -183,7 +184,10 @@ class WatchedMemory(Memory):
         if isinstance(what, int):
             old = self._word_at(what)
             self.words[what >> 3] = value
-            self.private.discard((value & lib.X86_ADDR_MASK) >> PAGE_SHIFT)
+            pfn = (value & lib.X86_ADDR_MASK) >> PAGE_SHIFT
+            self.private.discard(pfn)
+            if value & lib.X86_PS and pfn >= _NR_SINGLE:
+                self.private.difference_update(range(pfn, pfn + (1 << _BLOCK_ORDER)))
         else:
             _, pfn, field = cast("PageField", what)
             page = self.c.pages[pfn]
@@ -277,13 +281,17 @@ class WatchedMemory(Memory):
                 self._write_part(word, mask, part)
 
     def _write_page(self, pa: int, data: bytes) -> None:
-        """All words of a frame."""
+        """All words of a frame: in one step, where it is new, or a table, which is filled whole
+        before an entry names it.
+        """
         words, values = range(pa, pa + PAGE_SIZE, 8), memoryview(data).cast("Q")
-        if self.watch is not None and self.watch.active:
-            self.watch.store_block(words, pa >> PAGE_SHIFT, values)
+        pfn = pa >> PAGE_SHIFT
+        new = pfn in self.private or self.c.pages[pfn].flags & lib.PG_table
+        if self.watch is not None and self.watch.active and new:
+            self.watch.store_block(words, pfn, values)
             return
         for word, value in zip(words, values, strict=True):
-            self.raw_store(word, value)
+            self.write_u64(word, value)
 
     def _write_part(self, word: int, mask: int, part: int) -> None:
         """A store of some bytes of a word, which is seen at once: the buffers have whole words."""
@@ -392,6 +400,9 @@ class WatchedMemory(Memory):
         place = self._cpu
         if self.watch is not None:
             place = self.watch.free_list()
+        if self.block_of(pfn):
+            place = BLOCK_LIST
+        if self.watch is not None:
             self.watch.allocation(pfn, place)
         self._tell(_PAGE_FREE, pfn)
         self.raw_store(("page", pfn, "_refcount"), 0)

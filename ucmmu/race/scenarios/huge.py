@@ -168,12 +168,14 @@ def rcu_reader(world: RaceWorld) -> Actor:
     return do.rcu_reader(world, BASE)
 
 
-def collapse_and_split(other: Does) -> Prepare:
-    """CPU 0 collapses and splits again: the table leaves its PMD entry, and is back."""
+def collapse_and(zap: Does, other: Does) -> Prepare:
+    """CPU 0 collapses, and zaps a page, so that the table is back in its PMD entry, or all, so that
+    it is freed.
+    """
 
     def prepare(world: RaceWorld) -> Actors:
         _written(world)
-        return {0: do.in_order(do.collapse(world, BASE), do.zap(world, OTHER)), 1: other(world)}
+        return {0: do.in_order(do.collapse(world, BASE), zap(world)), 1: other(world)}
 
     return prepare
 
@@ -213,6 +215,13 @@ SCENARIOS: Final = (
         "a walk without a lock reads the PMD huge, not present, or a table",
         "F14",
         of_huge(zap_page, gup),
+    ),
+    Scenario(
+        "split-lazy",
+        ("zap a page", "lazy, load"),
+        "a lazy CPU has the large translation, and comes back when there are small ones",
+        "F13, D3",
+        of_huge(zap_page, lazy_load),
     ),
     Scenario(
         "split-walk",
@@ -266,8 +275,8 @@ SCENARIOS: Final = (
     Scenario(
         "collapse-zap",
         ("collapse", "zap a page"),
-        "an entry goes before its table is collapsed, or the huge page is split",
-        "F2, F8",
+        "an entry goes before its table is collapsed, or the huge page is split: whose is the put?",
+        "F2, F8, D11",
         collapse_against(zap_page),
     ),
     Scenario(
@@ -280,8 +289,8 @@ SCENARIOS: Final = (
     Scenario(
         "collapse-visit",
         ("collapse", "visit"),
-        "the last put of a table that is collapsed is nobody else's",
-        "F4, D7, D11",
+        "a visitor comes to the table before its collapse, or finds the PMD huge after it",
+        "F4, D7",
         collapse_against(visit),
         COUNTED,
     ),
@@ -316,11 +325,18 @@ SCENARIOS: Final = (
     ),
     Scenario(
         "deposit-rcu-reader",
-        ("collapse, zap a page", "RCU reader"),
-        "who has read the PMD before the collapse locks the table that was deposited",
+        ("collapse, zap 2 MiB", "RCU reader"),
+        "who has read the PMD before the collapse locks the table that was deposited, and is freed",
         "F14, D5",
-        collapse_and_split(rcu_reader),
+        collapse_and(zap_all, rcu_reader),
         (COUNTED[0],),
+    ),
+    Scenario(
+        "deposit-gup",
+        ("collapse, zap a page", "fast GUP"),
+        "a walk that began before the collapse ends when the table is back in its PMD entry",
+        "F14, ABA",
+        collapse_and(zap_other, gup),
     ),
     Scenario(
         "pmd-huge-zap-fault",
