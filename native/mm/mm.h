@@ -112,7 +112,7 @@
 #define BUG_TABLE_REF_FROM_ZERO 21
 #define BUG_TABLE_NOT_EMPTY 22
 #define BUG_TABLE_LEAKED 23
-#define BUG_PAGE_CACHE_MAPPED 24 /* a page leaves its file while a PTE maps it */
+#define BUG_PAGE_CACHE_MAPPED 24   /* a page leaves its file while a PTE maps it */
 #define BUG_PTE_TABLE_DEPOSITED 25 /* a table is deposited that somebody refers to */
 
 /* Kinds of locks: struct kernel.wait_for_lock's, the contention events', the counters' order. */

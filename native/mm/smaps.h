@@ -18,8 +18,8 @@ struct mem_size_stats {
 };
 
 /*
- * Add what the PTEs and huge PMDs of [start, end), page-aligned, map.  mmap_lock is held; takes and drops PTE
- * locks and visitor references; may wait for a lock.
+ * Add what the PTEs and huge PMDs of [start, end), page-aligned, map.  mmap_lock is held; takes and
+ * drops PTE locks and visitor references; may wait for a lock.
  */
 void smap_gather_stats(struct mm_struct *mm, u64 start, u64 end, struct mem_size_stats *stats);
 /* cffi-end */

@@ -70,7 +70,8 @@ static void look_at_huge_pmd(struct table_walk *w, u64 pmd, u64 address)
 {
 	w->report->huge_pmds++;
 	for (u32 i = 0; i < ENTRIES; i++) {
-		u32 kind = kind_of(w, pmd + ((u64)i << PAGE_SHIFT), address + ((u64)i << PAGE_SHIFT));
+		u32 kind =
+			kind_of(w, pmd + ((u64)i << PAGE_SHIFT), address + ((u64)i << PAGE_SHIFT));
 
 		if (kind < NR_MM_RSS)
 			w->report->pages[kind]++;

@@ -212,11 +212,13 @@ def rmap_zap_fault(world: RaceWorld) -> Actors:
 
 
 def punch_fault(world: RaceWorld) -> Actors:
-    """Another process punches a hole into shared memory."""
-    _map_shared(world)
+    """Another process punches a hole into shared memory; its own table has a page left."""
+    _map_shared(world, 2)
+    world.mm.madvise(SHARED + PAGE_SIZE, PAGE_SIZE, MADV_DONTNEED)
     _child(world)
     world.run_on(1)
-    world.store(world.children[0], SHARED)
+    for addr in (SHARED, SHARED + PAGE_SIZE):
+        world.store(world.children[0], addr)
     _maps_the_files_pages(world)
     return {0: do.fault(world, SHARED), 1: do.punch(world, SHARED, world.children[0])}
 
