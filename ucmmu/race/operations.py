@@ -37,6 +37,7 @@ from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.smp import local_irqs_off
 from mmu.linux.tlbflush import enter_lazy_tlb, leave_mm, ptep_clear_flush, switch_mm
 from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from mmu.x86 import Access, Outcome
 from ucmmu.race.watched import WatchedMemory
 from ucmmu.race.world import SLOT, Actor, RaceWorld
 
@@ -81,6 +82,20 @@ def fault(world: RaceWorld, *addrs: int, mm: Mm | None = None) -> Actor:
             except OomKill as killed:
                 return killed
         return None
+
+    return act
+
+
+def fault_once(world: RaceWorld, addr: int) -> Actor:
+    """The user's write faults, and is not tried again: another signal ends the process, say."""
+
+    def act() -> object:
+        mm = world.mm
+        answer = world.kernel.this_cpu.mmu.translate(addr, Access.WRITE)
+        if answer.result == Outcome.OK:
+            return None
+        with world.operation("page_fault", addr):
+            return mm.handle_user_fault(addr, answer.error_code)
 
     return act
 

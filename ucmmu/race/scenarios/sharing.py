@@ -220,7 +220,7 @@ def punch_fault(world: RaceWorld) -> Actors:
     for addr in (SHARED, SHARED + PAGE_SIZE):
         world.store(world.children[0], addr)
     _maps_the_files_pages(world)
-    return {0: do.fault(world, SHARED), 1: do.punch(world, SHARED, world.children[0])}
+    return {0: do.fault_once(world, SHARED), 1: do.punch(world, SHARED, world.children[0])}
 
 
 def punch_munmap(world: RaceWorld) -> Actors:
