@@ -20,15 +20,15 @@ POINTS: dict[str, tuple[str, ...]] = {
     "CopiedBeforeTheFlush": (),
     "CopiedAfterThePmd": (),
     "D3Collapse": (),
-    "D3Split": (),
+    "D3Split": ("lazy", "pmdp_invalidate"),
     "D11Collapse": (),
-    "PutAfterTheLock": ("unlocked", "pmd_populate", "pte_put"),
+    "PutAfterTheLock": ("unlocked", "pmd_populate"),
     "PinsNotCounted": ("pinned", "pmdp_collapse_flush"),
     "SplitBesideTheLarge": (),
     "CountedAfterThePmd": (),
     "NotPresentIsATable": (),
     "NothingOwed": (),
-    "FreedAtOnce": (),
+    "FreedAtOnce": ("spin_lock",),
 }
 """The points that suffice to find each; none: all."""
 CASES = [
