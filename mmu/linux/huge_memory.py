@@ -70,7 +70,8 @@ _PTE_FREE: Final = EVENT_ID["pte_free"]
 
 def huge_pmds(mm: MmStruct, start: int, end: int) -> list[int]:
     """The addresses of the huge PMDs that map anything of [start, end), in order. mmap_lock or the
-    VMA's lock is held, so that none comes to be; another CPU may split them meanwhile.
+    VMA's lock is held, so that none comes to be; another CPU may split them meanwhile. A file's
+    VMAs have none: who comes by the file holds i_mmap_rwsem.
     """
     if not mm.vm_hugepage:
         return []
