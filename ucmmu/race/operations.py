@@ -19,6 +19,7 @@ from mmu.linux.folio import filemap_lock_folio, folio_unlock_put
 from mmu.linux.fork import flush_tlb_mm
 from mmu.linux.gup_fast import get_user_pages_fast, gup_fast_pte
 from mmu.linux.handle_mm_fault import peek_pte
+from mmu.linux.huge_memory import split_huge_pmds
 from mmu.linux.i_mmap import i_mmap_read, mapped_ranges
 from mmu.linux.mm import Mm
 from mmu.linux.mm_users import mmput
@@ -242,6 +243,16 @@ def exit_mm(world: RaceWorld, mm: Mm | None = None) -> Actor:
 def collapse(world: RaceWorld, addr: int) -> Actor:
     """collapse_huge_page(), as MADV_COLLAPSE does it; its ScanResult."""
     return syscall(world, "madvise", lambda: world.mm.collapse_huge_page(addr))
+
+
+def split(world: RaceWorld, addr: int) -> Actor:
+    """split_huge_pmd_address(), for who wants single pages and changes nothing else."""
+
+    def call() -> None:
+        with world.mm.mmap_read_lock():
+            split_huge_pmds(world.mm, addr, addr + PAGE_SIZE)
+
+    return syscall(world, "move_pages", call)
 
 
 # Who looks.

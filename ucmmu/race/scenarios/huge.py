@@ -128,6 +128,16 @@ def fault_same(world: RaceWorld) -> Actor:
     return do.fault(world, BASE)
 
 
+def fault_once(world: RaceWorld) -> Actor:
+    """The same, and that is all."""
+    return do.fault_once(world, BASE)
+
+
+def split(world: RaceWorld) -> Actor:
+    """Somebody wants single pages."""
+    return do.split(world, BASE)
+
+
 def fault_other(world: RaceWorld) -> Actor:
     """A user writes to another page."""
     return do.fault(world, THIRD)
@@ -232,10 +242,10 @@ SCENARIOS: Final = (
     ),
     Scenario(
         "split-zap-2M",
-        ("zap 2 MiB", "zap a page"),
-        "one zap takes the huge PMD whole, the other splits it",
+        ("zap 2 MiB", "split"),
+        "a zap takes the huge PMD whole, or finds the table that has come of it",
         "F8, F11",
-        of_huge(zap_all, zap_other),
+        of_huge(zap_all, split),
     ),
     Scenario(
         "huge-zap-zap",
@@ -343,7 +353,7 @@ SCENARIOS: Final = (
         ("zap 2 MiB", "fault"),
         "the huge PMD was the last entry of its PMD table",
         "F8, F9, D2",
-        of_huge(zap_all, fault_same, cached_by=0),
+        of_huge(zap_all, fault_once, cached_by=0),
         COUNTED,
         free_levels=FreeLevels.PMD,
     ),
