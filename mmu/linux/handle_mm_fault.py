@@ -9,7 +9,8 @@
       do_wp_page()                 a write to a read-only PTE: a copy, or the right itself
 
 What sets a PTE here holds a reference of the table (pte_alloc_get_map_lock()) until it is done, and
-adds one for each entry that was none. A huge PMD (mmu.linux.huge_memory) is left as it is.
+adds one for each entry that was none. A huge PMD (mmu.linux.huge_memory) stays, but that a write
+which it does not allow splits it.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def fault(world: RaceWorld, *addrs: int, mm: Mm | None = None) -> Actor:
 
 
 def fault_once(world: RaceWorld, addr: int) -> Actor:
-    """The user's write faults, and is not tried again: another signal ends the process, say."""
+    """The user's write faults, and is not tried again. Returns the signal, if there is one."""
 
     def act() -> object:
         mm = world.mm

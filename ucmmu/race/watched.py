@@ -397,12 +397,9 @@ class WatchedMemory(Memory):
             self._take_back(frame)
 
     def _take_back(self, pfn: int) -> None:
-        place = self._cpu
+        place = BLOCK_LIST if self.block_of(pfn) else self._cpu
         if self.watch is not None:
-            place = self.watch.free_list()
-        if self.block_of(pfn):
-            place = BLOCK_LIST
-        if self.watch is not None:
+            place = place if place == BLOCK_LIST else self.watch.free_list()
             self.watch.allocation(pfn, place)
         self._tell(_PAGE_FREE, pfn)
         self.raw_store(("page", pfn, "_refcount"), 0)

@@ -84,15 +84,15 @@ def store_to_page(world: RaceWorld) -> Actor:
     return act
 
 
-def pin_and_store(world: RaceWorld) -> Actor:
-    """A walk without a lock pins the page, for a device to write to it later."""
+def pin(world: RaceWorld) -> Actor:
+    """A walk without a lock takes a page and keeps it: it stays the one that is mapped."""
 
-    def pin() -> object:
+    def take() -> object:
         with local_irqs_off(world.kernel):
             return gup_fast_pte(world.mm, BASE, True)
 
     def act() -> None:
-        pfn = do.syscall(world, "vmsplice", pin)()
+        pfn = do.syscall(world, "vmsplice", take)()
         if not isinstance(pfn, int):
             return
         world.kernel.point("pinned")
@@ -313,10 +313,10 @@ SCENARIOS: Final = (
     ),
     Scenario(
         "collapse-pin",
-        ("collapse", "fast GUP, store"),
-        "who has pinned a page writes to the page that is mapped",
+        ("collapse", "fast GUP, kept"),
+        "a page that somebody has a reference of stays the one that is mapped",
         "F14",
-        collapse_against(pin_and_store),
+        collapse_against(pin),
     ),
     Scenario(
         "collapse-gup-invlpgb",
