@@ -701,17 +701,18 @@ class Watch:
 
     def _touch(self, what: Object, frame: int, *, quiet: bool = False) -> None:
         """The CPU that runs comes to a word of that frame, or a field of its struct page."""
+        field = field_of(what)
         if quiet or frame in self.memory.private or frame == self._quiet_frame:
             self._begin_locked(what)
-        elif self._sweeps(frame, field_of(what)):
+        elif self._sweeps(frame, field):
             self._shared = what
             self._begin_locked(what)
-            self._sweep = frame, field_of(what)
+            self._sweep = frame, field
         else:
             self._come_to(what)
-            self._sweep = frame, field_of(what)
+            self._sweep = frame, field
         self._touched.reads.add(("frame", frame))
-        if isinstance(what, int) or field_of(what) in _ONLY_OF_THE_LIVING:
+        if isinstance(what, int) or field in _ONLY_OF_THE_LIVING:
             self._check_frame(frame, what)
 
     def _sweeps(self, frame: int, field: str) -> bool:

@@ -6,6 +6,7 @@ taken and dropped in any order.
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cache
 from typing import Final, NamedTuple
 
 from ucmmu.race.objects import COUNTS, Object, Objects, field_of, seen_by
@@ -27,36 +28,33 @@ class Parts(NamedTuple):
     """The same: more that it takes when it has one."""
 
 
+@cache
+def _parts(what: Object, nr_cpus: int, buffered: bool) -> Parts:
+    none: Objects = frozenset()
+    if isinstance(what, int):
+        seen = [seen_by(cpu, what) for cpu in range(nr_cpus) if buffered]
+        return Parts(frozenset([what, *seen]), none, none)
+    if field_of(what) not in COUNTS or not isinstance(what, tuple):
+        return Parts(frozenset([what]), none, none)
+    gets, mores, puts = (
+        frozenset((*what, kind, cpu) for cpu in range(nr_cpus)) for kind in ("get", "more", "put")
+    )
+    return Parts(frozenset([what]) | gets | mores | puts, gets, mores)
+
+
 class Counts:
     """The objects of one run, and who has references of what. ``buffered``: there are store
     buffers, so that each CPU may see another value of a word of RAM.
     """
 
     def __init__(self, nr_cpus: int, *, buffered: bool) -> None:
-        self._numbers = range(nr_cpus)
+        self._nr_cpus = nr_cpus
         self._buffered = buffered
-        self._parts: dict[Object, Parts] = {}
         self._references: dict[Object, References] = defaultdict(References)
 
     def parts(self, what: Object) -> Parts:
         """The parts of an object."""
-        parts = self._parts.get(what)
-        if parts is None:
-            parts = self._parts[what] = self._parts_of(what)
-        return parts
-
-    def _parts_of(self, what: Object) -> Parts:
-        none: Objects = frozenset()
-        if isinstance(what, int):
-            seen = [seen_by(cpu, what) for cpu in self._numbers if self._buffered]
-            return Parts(frozenset([what, *seen]), none, none)
-        if field_of(what) not in COUNTS or not isinstance(what, tuple):
-            return Parts(frozenset([what]), none, none)
-        gets, mores, puts = (
-            frozenset((*what, kind, cpu) for cpu in self._numbers)
-            for kind in ("get", "more", "put")
-        )
-        return Parts(frozenset([what]) | gets | mores | puts, gets, mores)
+        return _parts(what, self._nr_cpus, self._buffered)
 
     def begin(self, what: Object, cpu: int, value: int) -> None:
         """The CPU stores a value plainly: of a count all references are its own then."""
@@ -88,4 +86,4 @@ class Counts:
         """
         drop = ("drop", what)
         touched.writes.update((*drop, size, cpu) for size in range(1, nr + 1))
-        touched.reads.update((*drop, left, other) for other in self._numbers if other != cpu)
+        touched.reads.update((*drop, left, other) for other in range(self._nr_cpus) if other != cpu)
