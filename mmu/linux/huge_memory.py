@@ -166,19 +166,23 @@ def _set_ptes(mm: MmStruct, table: int, old: int, addr: int) -> None:
 
 def unmap_single_vma(tlb: Gather, start: int, end: int, details: int) -> None:
     """Clear what maps [start, end) of one VMA, huge PMDs too (mm/memory.c); see
-    mmu.linux.zap.unmap_page_range(). mmap_lock or the VMA's lock is held; may wait.
+    mmu.linux.zap.unmap_page_range(). mmap_lock or the VMA's lock is held; may wait. As in
+    zap_pmd_range(), what comes to a slot after its huge PMD is cleared stays.
     """
     for addr in huge_pmds(tlb.mm, start, end):
-        if start <= addr and addr + PMD_SIZE <= end:
-            zap_huge_pmd(tlb, addr)
-        else:
+        if addr < start or addr + PMD_SIZE > end:
             split_huge_pmd(tlb.mm, addr)
-    engine.unmap_page_range(tlb, start, end, details)
+            continue
+        if start < addr:
+            engine.unmap_page_range(tlb, start, addr, details)
+        start = addr + PMD_SIZE if zap_huge_pmd(tlb, addr) else addr
+    if start < end:
+        engine.unmap_page_range(tlb, start, end, details)
 
 
-def zap_huge_pmd(tlb: Gather, addr: int) -> None:
-    """Clear the huge PMD of addr; its pages and its deposited table go to the gather. Nothing if
-    another CPU has cleared it; if it has split it, unmap_page_range() finds the table.
+def zap_huge_pmd(tlb: Gather, addr: int) -> bool:
+    """Clear the huge PMD of addr; its pages and its deposited table go to the gather. False if
+    another CPU has cleared it, or split it: unmap_page_range() finds the table.
 
     The table leaves as any other does. Where references are counted, what installs one in the slot
     before the gather has flushed flushes first, so that no CPU has small translations beside the
@@ -187,7 +191,7 @@ def zap_huge_pmd(tlb: Gather, addr: int) -> None:
     mm = tlb.mm
     pmd = engine.pmd_tryget(mm, addr)
     if pmd is None:
-        return
+        return False
     engine.pmd_lock(mm, pmd)
     old = mm.memory.read_u64(pmd)
     huge = pmd_huge(old)
@@ -203,6 +207,7 @@ def zap_huge_pmd(tlb: Gather, addr: int) -> None:
         _remove_pages(tlb, entry_pfn(old & ADDR_MASK))
         engine.pmd_entry_cleared_tlb(tlb, pmd, addr)
     engine.pmd_put_tlb(tlb, pmd, addr)
+    return huge
 
 
 def _gather_table(tlb: Gather, table: int, addr: int) -> None:

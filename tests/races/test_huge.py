@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from mmu._native import lib
+from mmu.linux.handle_mm_fault import peek_pte
 from mmu.linux.policy import FreeTables
 from tests.races.huge_variants import VARIANTS
 from ucmmu.race.campaign import Search, run
+from ucmmu.race.kernel_program import KernelProgram
+from ucmmu.race.run import Run
 from ucmmu.race.setting import Setting
+from ucmmu.race.world import BASE
 
 FILE = Path(__file__).with_name("huge_variants.py")
 POINTS: dict[str, tuple[str, ...]] = {
@@ -57,3 +62,22 @@ def test_the_explorer_finds_the_variant(name: str, policy: FreeTables) -> None:
 def test_ours_passes_in_every_order(scenario: str, model: str) -> None:
     result = run(Setting(scenario, FreeTables.REFCOUNT.label, model), Search(None))
     assert (result.verdict, result.complete) == ("passed", True), result.failure
+
+
+@pytest.mark.parametrize("policy", list(FreeTables), ids=lambda policy: policy.label)
+def test_what_comes_after_the_zap_of_a_huge_page_stays(policy: FreeTables) -> None:
+    """zap_pmd_range() goes on to the next PMD entry: it does not come to this one again."""
+    run = Run(Setting("huge-zap-fault", policy.label, "sc").program, 10_000)
+    program = run.program
+    assert isinstance(program, KernelProgram)
+    zap, fault = run.enabled()
+    while run.enabled() and not (run.steps and run.steps[-1].label == "pmd_cleared"):
+        run.step(zap)
+    ptes = []
+    while able := run.enabled():
+        run.step(fault if fault in able else able[0])
+        ptes.append(peek_pte(program.world.mm, BASE))
+    run.close()
+    assert run.failure is None
+    assert ptes[0] == 0
+    assert ptes[-1] & lib.X86_P
