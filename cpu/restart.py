@@ -22,12 +22,11 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from mmu.linux.sched import ERESTARTSYS
+from mmu.linux.sched import ERESTARTNOINTR, ERESTARTSYS
 
 if TYPE_CHECKING:
     from cpu.task import Task
 
-ERESTARTNOINTR: Final = 513
 ERESTARTNOHAND: Final = 514
 ERESTART_RESTARTBLOCK: Final = 516
 RESTARTS: Final = frozenset({ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK})

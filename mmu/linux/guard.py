@@ -23,6 +23,7 @@ from mmu.linux.pgtable import (
 )
 from mmu.linux.pte_ref import PteAlloc
 from mmu.linux.rmap import anon_vma_prepare
+from mmu.linux.sched import ERESTARTNOINTR
 from mmu.linux.state import MmStruct
 from mmu.linux.vma import VM_LOCKED, VM_SPECIAL
 from mmu.linux.zap import each_pmd
@@ -40,8 +41,10 @@ def madvise_guard_install(
 ) -> None:
     """Make [start, end), a part of the VMA, a guard region: what was mapped there goes.
 
-    EINVAL for a locked or special VMA, ENOMEM without a frame for a table. The mmap_lock is held;
-    takes and drops PTE locks and visitor references.
+    EINVAL for a locked or special VMA, ENOMEM without a frame for a table, ERESTARTNOINTR if faults
+    of other CPUs put pages back each time: the caller drops its lock and begins again
+    (restart_syscall()). The mmap_lock or the VMA's lock is held; takes and drops PTE locks and
+    visitor references.
     """
     if vma.vm_flags & (VM_SPECIAL | VM_LOCKED):
         raise LinuxError(errno.EINVAL)
@@ -52,6 +55,7 @@ def madvise_guard_install(
         tlb = engine.tlb_gather_mmu(mm)
         unmap_single_vma(tlb, start, end, 0)
         engine.tlb_finish_mmu(tlb)
+    raise LinuxError(ERESTARTNOINTR)
 
 
 def _install(mm: MmStruct, start: int, end: int) -> bool:

@@ -24,9 +24,10 @@ may check out, AMD erratum 383). What is not:
 - A huge page is 512 pages that lie together, each with its own ``struct page``: there is no folio
   of several. So a split changes no reference of any page.
 - mprotect(), mremap(), fork(), MADV_FREE, MADV_COLD and clear_refs split what they come to, where
-  Linux changes or copies whole huge PMDs. They do so before they begin, and so do zaps: a huge PMD
-  comes to be only with mmap_lock and the VMA's lock held for writing, so that who holds either
-  meets no new one.
+  Linux changes or copies whole huge PMDs. They do so before they begin: a huge PMD comes to be only
+  with mmap_lock and the VMA's lock held for writing, so that who holds either meets no new one.
+- A VMA that is cut does not split the huge PMD at the cut (vma_adjust_trans_huge()): VMAs may end
+  inside a huge page, and smaps counts what each of them maps of it as AnonHugePages.
 
 The PMD lock guards the entry and what is deposited for it.
 """
@@ -129,9 +130,11 @@ def split_huge_pmd(mm: MmStruct, addr: int) -> None:
 
 
 def _split_huge_pmd_locked(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
-    """The table gets its entries and its count before the PMD names it."""
+    """The table gets its entries and its count before the PMD names it. It is withdrawn last:
+    huge_pmds() has the PMD until it names a table, so that who asks waits for the PMD lock.
+    """
     old = pmdp_invalidate(mm, pmd, addr)
-    table = pgtable_trans_huge_withdraw(mm, addr)
+    table = mm.pmd_huge_pte[addr]
     count = PTRS_PER_PTE if pte_ref_is_enabled(mm) else 0
     engine.pte_ref_init(mm, table, pmd, count)
     _set_ptes(mm, table, old, addr)
@@ -139,6 +142,7 @@ def _split_huge_pmd_locked(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
         emit(mm.kernel, _PTE_GET, table, 0, count, Holder.ENTRIES)
     mm.kernel.point("pmd_populate")
     xchg_pmd(mm, addr, pmd, table << PAGE_SHIFT | TABLE)
+    pgtable_trans_huge_withdraw(mm, addr)
 
 
 def pmdp_invalidate(mm: MmStruct, pmd: EntryPa, addr: int) -> int:

@@ -54,6 +54,7 @@ from mmu.linux.mman import (
     MADV_WILLNEED,
     MADV_WIPEONFORK,
 )
+from mmu.linux.sched import ERESTARTNOINTR
 from mmu.linux.state import MmStruct
 from mmu.linux.tracepoint import spanned
 from mmu.linux.truncate import truncate_pagecache_range
@@ -154,7 +155,8 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
         with mm.mmap_write_lock(killable=True):
             advise(mm, None, start, end, behavior)
     elif behavior in _VMA_READ_LOCK:
-        _locked(mm, start, end, behavior, advise)
+        while not _locked_unless_restarted(mm, start, end, behavior, advise):
+            mm.kernel.point("restart_syscall")
     elif behavior == MADV_REMOVE:
         advise(mm, None, start, end, behavior)
     else:
@@ -194,6 +196,21 @@ def _locked(mm: MmStruct, start: int, end: int, behavior: int, advise: _Advise) 
         advise(mm, vma, start, end, behavior)
     finally:
         vma_end_read(mm, vma)
+
+
+def _locked_unless_restarted(
+    mm: MmStruct, start: int, end: int, behavior: int, advise: _Advise
+) -> bool:
+    """_locked(); False if it is to be begun again, as vector_madvise() does in Linux: the lock was
+    dropped, and whoever waits for it comes first. (madvise() goes back to user mode for that.)
+    """
+    try:
+        _locked(mm, start, end, behavior, advise)
+    except LinuxError as error:
+        if error.errno != ERESTARTNOINTR:
+            raise
+        return False
+    return True
 
 
 def _is_vma_lock_sufficient(vma: struct_vm_area_struct_ptr, end: int, behavior: int) -> bool:

@@ -23,6 +23,9 @@ ERESTARTSYS: Final = 512
 ends in EINTR (include/linux/errno.h).
 """
 
+ERESTARTNOINTR: Final = 513
+"""The same, and it is always made again."""
+
 
 class Sleep(Enum):
     """What ends a sleep besides that for which it waits (TASK_* of include/linux/sched.h)."""

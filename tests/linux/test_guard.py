@@ -9,7 +9,10 @@ import errno
 
 import pytest
 
+from mmu._native import lib
+from mmu.linux import guard
 from mmu.linux.filemap import MappedFile
+from mmu.linux.huge_memory import unmap_single_vma
 from mmu.linux.mman import (
     MADV_DONTNEED,
     MADV_GUARD_INSTALL,
@@ -52,6 +55,25 @@ def test_an_access_is_segv_maperr(mm, touch, access, assert_refcounts, raises_er
         mm.copy_to_user(BASE, b"x")
     assert_refcounts(mm, {BASE: 3})
     assert mm.vm_stats()["RssAnon"] <= 4
+
+
+def test_faults_that_come_each_time_do_not_end_it(mm, touch, monkeypatch):
+    """Linux tries three times, and the system call is restarted: it has a marker when it ends."""
+    zaps = 0
+
+    def zap_and_fault(tlb, start, end, details):
+        nonlocal zaps
+        unmap_single_vma(tlb, start, end, details)
+        zaps += 1
+        if zaps <= 7:
+            assert mm.handle_user_fault(BASE, lib.PF_US | lib.PF_WR) is None
+
+    mm.mmap(BASE, 4 * PAGE, 3, ANON)
+    assert touch(BASE, "write") is None
+    monkeypatch.setattr(guard, "unmap_single_vma", zap_and_fault)
+    mm.madvise(BASE, PAGE, MADV_GUARD_INSTALL)
+    assert zaps == 8
+    assert touch(BASE, "write").signal == 11
 
 
 def test_what_was_mapped_goes(mm, touch, assert_refcounts):

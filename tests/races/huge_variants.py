@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from mmu.linux import engine, free_tables, huge_memory, khugepaged
+from mmu.linux.free_tables import Holder
 from mmu.linux.mmu_gather import Gather, tlb_remove_tlb_entry
 from mmu.linux.pgtable import PMD_MASK, PMD_SHIFT, PMD_SIZE, PS, P, entry_pfn, mm_find_pmd, xchg_pmd
 from mmu.linux.policy import FreeTables
+from mmu.linux.pt_reclaim import pte_ref_is_enabled
+from mmu.linux.tracepoint import emit
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from ucmmu.race.variant import Variant, replaces
 
@@ -213,11 +216,35 @@ class CountedAfterThePmd(_Wrong):
     def _split_huge_pmd_locked(mm: Any, pmd: Any, addr: int) -> None:
         """pmd_populate() first."""
         old = huge_memory.pmdp_invalidate(mm, pmd, addr)
-        table = huge_memory.pgtable_trans_huge_withdraw(mm, addr)
+        table = mm.pmd_huge_pte[addr]
         huge_memory._set_ptes(mm, table, old, addr)
         xchg_pmd(mm, addr, pmd, table << PAGE_SHIFT | huge_memory.TABLE)
+        huge_memory.pgtable_trans_huge_withdraw(mm, addr)
         mm.kernel.point("published")
         engine.pte_ref_init(mm, table, pmd, 512)
+
+
+class WithdrawnFirst(_Wrong):
+    """The table is withdrawn before the PMD names it: who looks for huge PMDs meanwhile finds none,
+    and none of its pages.
+    """
+
+    scenarios = ("split-zap-2M",)
+    policies = (FreeTables.NEVER, FreeTables.SCAN, FreeTables.REFCOUNT)
+    seen = "a page is left of what was zapped"
+
+    @replaces(huge_memory)
+    def _split_huge_pmd_locked(mm: Any, pmd: Any, addr: int) -> None:
+        """As it was here."""
+        old = huge_memory.pmdp_invalidate(mm, pmd, addr)
+        table = huge_memory.pgtable_trans_huge_withdraw(mm, addr)
+        if pte_ref_is_enabled(mm):
+            engine.pte_ref_init(mm, table, pmd, 512)
+        huge_memory._set_ptes(mm, table, old, addr)
+        if pte_ref_is_enabled(mm):
+            emit(mm.kernel, huge_memory._PTE_GET, table, 0, 512, Holder.ENTRIES)
+        mm.kernel.point("pmd_populate")
+        xchg_pmd(mm, addr, pmd, table << PAGE_SHIFT | huge_memory.TABLE)
 
 
 class NotPresentIsATable(_Wrong):

@@ -31,26 +31,26 @@ class Within:
 
 FOUND: dict[str, Within] = {
     "D1": Within(0, 3),
-    "D2": Within(1, 80, ("free_pte_table", "cpu_relax", "pte_try_get")),
-    "D2Locked": Within(1, 80, ("free_pte_table", "cpu_relax", "pte_try_get")),
-    "D3": Within(1, 60, ("lazy", "pte_put")),
+    "D2": Within(1, 40),
+    "D2Locked": Within(1, 40),
+    "D3": Within(1, 40),
     "D4": Within(3, 400, ("visiting", "tlb_flush_mmu", "pmd_cleared")),
     "D4Gathered": Within(1, 30),
     "D5": Within(1, 60),
-    "D6": Within(1, 60, ("pte_try_get",)),
-    "D6Locked": Within(1, 60, ("pte_try_get",)),
-    "D7": Within(1, 80, ("pte_try_get", "free_pte_table", "pmd_cleared")),
+    "D6": Within(1, 60),
+    "D6Locked": Within(1, 60),
+    "D7": Within(1, 20),
     "D8": Within(0, 3),
-    "D9": Within(1, 60, ("pte_try_get", "free_pte_table")),
+    "D9": Within(1, 40),
     "D10": Within(0, 5),
-    "D11": Within(1, 60, ("visiting", "pmd_install")),
+    "D11": Within(1, 40),
     "D12": Within(0, 3),
     "ScanMidway": Within(1, 60),
     "ScanWaits": Within(0, 60),
     "ScanNotLookedAtAgain": Within(1, 60),
-    "ABA": Within(1, 60, ("pte_try_get", "pmd_install")),
-    "NotAtomic": Within(1, 60, ("count_read", "pte_entries_set")),
-    "NoInterrupt": Within(1, 60, ("gup_fast_pmd", "gup_fast_pte")),
+    "ABA": Within(1, 30),
+    "NotAtomic": Within(1, 20),
+    "NoInterrupt": Within(1, 20),
     "NoBarrier": Within(1, 300, model="tso"),
 }
 
@@ -73,6 +73,16 @@ def test_the_explorer_finds_the_variant(name: str, scenario: str, policy: FreeTa
     result = run(setting, Search(within.preemptions, within.schedules))
     assert result.failure is not None, result.verdict
     assert re.search(variant.seen, f"{result.failure.kind}: {result.failure.text}")
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("policy", VARIANTS["D4"].policies, ids=lambda policy: policy.label)
+def test_d4_is_found_with_every_point(policy: FreeTables) -> None:
+    """The one that needs three preemptions, and so the most orders."""
+    setting = Setting("zap-visit-fault", policy.label, "sc", f"{FILE}:D4")
+    result = run(setting, Search(3, 1000))
+    assert result.failure is not None, result.verdict
+    assert re.search(VARIANTS["D4"].seen, result.failure.text)
 
 
 def test_a_missing_barrier_shows_with_store_buffers_alone() -> None:

@@ -39,7 +39,7 @@ class D1(Variant):
 
     policies = BOTH
     scenarios = ("fault-fault",)
-    seen = "."
+    seen = "the count is not what is there"
 
     def install_new(self, mm: Any, pmd: Any, addr: int, table: int) -> int:
         """pmd_install() first, pte_ref_init() after."""
@@ -57,7 +57,7 @@ class D2(Variant):
 
     policies = (RCU,)
     scenarios = ("fault-zap",)
-    seen = "."
+    seen = "a CPU waits without bound for another one to go on"
 
     def found_zero(self, mm: Any, pmd: Any, addr: int) -> None:
         """cpu_relax()."""
@@ -83,7 +83,7 @@ class D3(Variant):
 
     policies = BOTH
     scenarios = ("lazy-zap", "lazy-guard")
-    seen = "."
+    seen = r"a translation is used after its flush is over.*\n.*whose frame was freed"
 
     @replaces(mmu_gather)
     def flush_tlb_mm_range(mm: Any, start: int, end: int, stride_shift: int, freed: int) -> None:
@@ -101,7 +101,7 @@ class D4(Variant):
 
     policies = BOTH
     scenarios = ("zap-visit-fault",)
-    seen = "."
+    seen = "a table comes where a CPU has cached ways through the one before"
 
     def free_and_unlock(self, mm: Any, tlb: Any, pmd: Any, addr: int) -> None:
         """Unlock, then flush."""
@@ -121,7 +121,7 @@ class D4Gathered(Variant):
 
     policies = BOTH
     scenarios = ("fault-zap",)
-    seen = "."
+    seen = "a table comes where a CPU has cached ways through the one before"
 
     def flush_before_install(self, mm: Any, pmd: Any, addr: int) -> None:
         """Nothing is flushed."""
@@ -136,7 +136,7 @@ class D5(Variant):
 
     policies = (RCU,)
     scenarios = ("zap-rcu-reader",)
-    seen = "."
+    seen = "nobody can go on: CPU 1 waits for spin_lock"
 
     def tlb_remove_tables(self, tables: Sequence[int]) -> None:
         """The lock goes at once, the frame after a grace period."""
@@ -171,7 +171,7 @@ class D6Locked(Variant):
 
     policies = (PMDLOCK,)
     scenarios = ("fault-zap",)
-    seen = "."
+    seen = "LOCK_HELD|nobody can go on: CPU . waits for spin_lock"
 
     def pte_try_get(self, mm: Any, pmd: Any) -> Any:
         """An early return."""
@@ -192,7 +192,7 @@ class D7(Variant):
 
     policies = BOTH
     scenarios = ("zap-walk",)
-    seen = "."
+    seen = "PTE_REF_UNDERFLOW"
 
     @replaces(pagewalk)
     def walk_page_range(mm: Any, start: int, end: int) -> Iterator[Any]:
@@ -215,7 +215,7 @@ class D8(Variant):
 
     policies = BOTH
     scenarios = ("zero-page-writes",)
-    seen = "."
+    seen = "a reference is left at the end of an operation"
 
     @replaces(anon)
     def _do_wp_page(mm: Any, vma: Any, pte: Any, addr: int) -> int:
@@ -251,7 +251,7 @@ class D10(Variant):
 
     policies = BOTH
     scenarios = ("zap-fault-oom",)
-    seen = "."
+    seen = "has 0 entries and counts 1 references"
 
     @replaces(anon)
     def _handle_pte_fault(mm: Any, vma: Any, addr: int, write: bool) -> int:
@@ -272,7 +272,7 @@ class D11(Variant):
 
     policies = BOTH
     scenarios = ("move-visit",)
-    seen = "."
+    seen = "PTE_TABLE_NOT_EMPTY"
 
     def put_many(self, mm: Any, tlb: Any, table: int, addr: int, nr: int, holder: Any) -> None:
         """The PMD is read again."""
@@ -286,7 +286,7 @@ class D12(Variant):
 
     policies = BOTH
     scenarios = ("fault-zap",)
-    seen = "."
+    seen = "entries are not counted yet, and no visitor's reference keeps the table"
 
     @replaces(anon)
     def pte_entries_set(mm: Any, table: int, nr: int) -> None:
@@ -309,7 +309,7 @@ class ScanMidway(Variant):
 
     policies = (SCAN,)
     scenarios = ("zap-midway-fault",)
-    seen = "."
+    seen = "a table is freed that still has entries"
 
     def try_to_free_pte(self, tlb: Any, pmd: Any, addr: int) -> None:
         """Without a second look."""
@@ -341,7 +341,7 @@ class ScanNotLookedAtAgain(Variant):
 
     policies = (SCAN,)
     scenarios = ("fault-zap-2M",)
-    seen = "."
+    seen = "the walk from CR3 finds 1, the counter says 2"
 
     @replaces(pte_ref)
     def _lock_same(mm: Any, pmd: Any, table: int) -> bool:
@@ -371,7 +371,7 @@ class NotAtomic(Variant):
 
     policies = BOTH
     scenarios = ("fault-fault",)
-    seen = "."
+    seen = "the count is not what is there"
 
     def table_get(self, mm: Any, table: int, nr: int, holder: Any) -> None:
         """Read, add, write."""
@@ -396,7 +396,7 @@ class NoInterrupt(Variant):
 
     policies = (PMDLOCK,)
     scenarios = ("gup-guard-invlpgb", "gup-zap-invlpgb")
-    seen = "."
+    seen = "a free frame is used"
 
     @replaces(mmu_gather)
     def tlb_remove_table_sync_one(_kernel: Any) -> None:

@@ -513,7 +513,7 @@ class Watch:
         self._touched.writes.update((("pcp", place), ("frame", pfn)))
 
     def looks_at(self, what: Object) -> None:
-        """Who checks the step looks at that: what is found hangs on it."""
+        """See MemoryWatch."""
         self._touched.reads.add(what)
 
     def handler(self, cpu: int, *, changes: bool) -> None:

@@ -26,6 +26,7 @@ from mmu.linux.mm_users import mmput
 from mmu.linux.mman import (
     MADV_DONTNEED,
     MADV_FREE,
+    MADV_GUARD_INSTALL,
     MADV_GUARD_REMOVE,
     MADV_REMOVE,
     MREMAP_FIXED,
@@ -123,6 +124,12 @@ def zap(world: RaceWorld, addr: int, length: int = PAGE_SIZE) -> Actor:
 def lazyfree(world: RaceWorld, addr: int, length: int = PAGE_SIZE) -> Actor:
     """madvise(MADV_FREE): no entry goes."""
     return syscall(world, "madvise", lambda: world.mm.madvise(addr, length, MADV_FREE))
+
+
+def guard_install(world: RaceWorld, addr: int, length: int = PAGE_SIZE) -> Actor:
+    """madvise(MADV_GUARD_INSTALL): what is there is zapped, and markers come."""
+    mm = world.mm
+    return syscall(world, "madvise", lambda: mm.madvise(addr, length, MADV_GUARD_INSTALL))
 
 
 def guard_remove(world: RaceWorld, addr: int, length: int = PAGE_SIZE) -> Actor:

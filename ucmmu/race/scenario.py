@@ -19,6 +19,8 @@ ALL: Final = tuple(FreeTables)
 UNCOUNTED: Final = (FreeTables.NEVER, FreeTables.SCAN)
 COUNTED: Final = (FreeTables.REFCOUNT, FreeTables.REFCOUNT_PMDLOCK)
 """The policies that count references."""
+BY_RCU: Final = (*UNCOUNTED, FreeTables.REFCOUNT)
+"""The policies under which a table's frame is free a grace period after the table was taken out."""
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,9 @@ class MemoryWatch(Protocol):
     def allocation(self, pfn: int, place: int) -> None:
         """It takes the frame from, or gives it back to, that list."""
 
+    def looks_at(self, what: Hashable) -> None:
+        """Who checks the step looks at that: what is found hangs on it."""
+
     def viewed(self, frames: range) -> None:
         """It gets the bytes of these frames, and does with them what is not followed."""
 

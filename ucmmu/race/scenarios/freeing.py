@@ -144,6 +144,12 @@ def zap_rcu_reader(world: RaceWorld) -> Actors:
     return {0: do.zap(world, BASE), 1: do.rcu_reader(world, BASE)}
 
 
+def zap_whole_rcu_reader(world: RaceWorld) -> Actors:
+    """The same, where all 2 MiB are zapped in one call."""
+    _written(world, BASE)
+    return {0: do.zap(world, BASE, PMD_SIZE), 1: do.rcu_reader(world, BASE)}
+
+
 def zap_fault_oom(world: RaceWorld) -> Actors:
     """A fault finds no memory for its page, and must still put the table."""
     _written(world, BASE)
@@ -321,6 +327,14 @@ SCENARIOS: Final = (
         "F14, D5",
         zap_rcu_reader,
         (COUNTED[0],),
+    ),
+    Scenario(
+        "zap-2M-rcu-reader",
+        ("zap 2 MiB", "RCU reader"),
+        "as zap-rcu-reader, where the table may be taken out under the PTE lock",
+        "F11, F14, D5",
+        zap_whole_rcu_reader,
+        (FreeTables.SCAN, FreeTables.REFCOUNT),
     ),
     Scenario(
         "zap-fault-oom",

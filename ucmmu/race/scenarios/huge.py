@@ -11,13 +11,13 @@ from typing import Final
 from mmu.linux.gup_fast import gup_fast_pte
 from mmu.linux.handle_mm_fault import peek_pte
 from mmu.linux.khugepaged import ScanResult
-from mmu.linux.pgtable import PMD_SIZE, entry_pfn
+from mmu.linux.pgtable import PMD_SIZE, entry_pfn, is_guard_pte_marker
 from mmu.linux.policy import FreeLevels
 from mmu.linux.smp import local_irqs_off
 from mmu.units import PAGE_SHIFT
 from ucmmu.race import operations as do
-from ucmmu.race.scenario import COUNTED, Actors, Scenario
-from ucmmu.race.world import BASE, PAGE_SIZE, Actor, RaceWorld
+from ucmmu.race.scenario import BY_RCU, COUNTED, Actors, Scenario
+from ucmmu.race.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
 
 OTHER: Final = BASE + PAGE_SIZE
 THIRD: Final = BASE + 2 * PAGE_SIZE
@@ -123,6 +123,56 @@ def zap_all(world: RaceWorld) -> Actor:
     return do.zap(world, BASE, PMD_SIZE)
 
 
+def zap_all_of_it(world: RaceWorld) -> Actor:
+    """The same, and nothing of it is left, though nobody faults."""
+
+    def check() -> None:
+        assert not world.mm.check_tables().anon_pages, "a page is left of what was zapped"
+
+    world.at_end.append(check)
+    return zap_all(world)
+
+
+def munmap_all(world: RaceWorld) -> Actor:
+    """All 2 MiB, and their VMA."""
+    return do.munmap(world, BASE, PMD_SIZE)
+
+
+def oom_reap(world: RaceWorld) -> Actor:
+    """The OOM reaper zaps all there is."""
+    return do.oom_reap(world)
+
+
+def fork(world: RaceWorld) -> Actor:
+    """A child gets the pages, one by one."""
+    return do.fork(world)
+
+
+def mremap(world: RaceWorld) -> Actor:
+    """The pages move to the next slot."""
+    return do.mremap(world, BASE, BASE + SLOT)
+
+
+def guard_install(world: RaceWorld) -> Actor:
+    """A marker comes in the place of one page, whoever faults meanwhile."""
+
+    def check() -> None:
+        assert is_guard_pte_marker(peek_pte(world.mm, OTHER)), "the marker is not there"
+
+    world.at_end.append(check)
+    return do.guard_install(world, OTHER)
+
+
+def exit_mm(world: RaceWorld) -> Actor:
+    """The process goes."""
+    return do.exit_mm(world)
+
+
+def lazy(world: RaceWorld) -> Actor:
+    """A CPU that is lazy for a while."""
+    return do.lazy(world)
+
+
 def fault_same(world: RaceWorld) -> Actor:
     """A user writes to the first page."""
     return do.fault(world, BASE)
@@ -131,6 +181,11 @@ def fault_same(world: RaceWorld) -> Actor:
 def fault_once(world: RaceWorld) -> Actor:
     """The same, and that is all."""
     return do.fault_once(world, BASE)
+
+
+def fault_marked(world: RaceWorld) -> Actor:
+    """A user writes to the page that a marker comes for."""
+    return do.fault_once(world, OTHER)
 
 
 def split(world: RaceWorld) -> Actor:
@@ -245,7 +300,7 @@ SCENARIOS: Final = (
         ("zap 2 MiB", "split"),
         "a zap takes the huge PMD whole, or finds the table that has come of it",
         "F8, F11",
-        of_huge(zap_all, split),
+        of_huge(zap_all_of_it, split),
     ),
     Scenario(
         "huge-zap-zap",
@@ -267,6 +322,48 @@ SCENARIOS: Final = (
         "a walk without a lock takes a page of the huge page that goes",
         "F14",
         of_huge(zap_all, gup),
+    ),
+    Scenario(
+        "huge-munmap-gup",
+        ("munmap", "fast GUP"),
+        "as huge-zap-gup, and free_pgtables() comes after it",
+        "F7, F14",
+        of_huge(munmap_all, gup),
+    ),
+    Scenario(
+        "huge-oom-split",
+        ("OOM reaper", "split"),
+        "the reaper takes the huge PMD whole, or finds the table that has come of it",
+        "F8",
+        of_huge(oom_reap, split),
+    ),
+    Scenario(
+        "huge-exit-lazy",
+        ("process exit", "lazy"),
+        "the deposited table goes with the mm, under a CPU that is lazy",
+        "F7, D3",
+        of_huge(exit_mm, lazy),
+    ),
+    Scenario(
+        "huge-fork-gup",
+        ("fork", "fast GUP"),
+        "fork splits what a walk without a lock is in",
+        "F2, F14",
+        of_huge(fork, gup),
+    ),
+    Scenario(
+        "huge-mremap-gup",
+        ("mremap", "fast GUP"),
+        "mremap splits it, and moves the table that comes of it",
+        "F2, F14, D11",
+        of_huge(mremap, gup),
+    ),
+    Scenario(
+        "huge-guard-fault",
+        ("guard install", "fault"),
+        "the install splits it, zaps a page, and begins again if that is faulted in",
+        "F2",
+        of_huge(guard_install, fault_marked),
     ),
     Scenario(
         "collapse-store",
@@ -339,7 +436,7 @@ SCENARIOS: Final = (
         "who has read the PMD before the collapse locks the table that was deposited, and is freed",
         "F14, D5",
         collapse_and(zap_all, rcu_reader),
-        (COUNTED[0],),
+        BY_RCU,
     ),
     Scenario(
         "deposit-gup",

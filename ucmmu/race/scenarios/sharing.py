@@ -14,13 +14,16 @@ from mmu.linux.mman import MADV_DONTNEED, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE,
 from mmu.linux.pgtable import entry_pfn, mm_find_pmd, table_entry
 from mmu.linux.truncate import truncate_pagecache_range
 from ucmmu.race import operations as do
-from ucmmu.race.scenario import COUNTED, Actors, Scenario
+from ucmmu.race.invariants import ListenedRing
+from ucmmu.race.scenario import BY_RCU, COUNTED, Actors, Scenario
+from ucmmu.race.watched import WatchedMemory
 from ucmmu.race.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
 
 OTHER: Final = BASE + PAGE_SIZE
 SHARED: Final = BASE + 4 * SLOT
 AWAY: Final = BASE + 6 * SLOT
-BELOW: Final = BASE + 2 * SLOT + PAGE_SIZE
+FREE_SLOT: Final = BASE + 2 * SLOT
+BELOW: Final = FREE_SLOT + PAGE_SIZE
 PROT_READ: Final = 1
 
 
@@ -143,6 +146,14 @@ def mremap_rmap(world: RaceWorld) -> Actors:
     }
 
 
+def mremap_table_rmap(world: RaceWorld) -> Actors:
+    """The same, and the whole table moves."""
+    world.run_on(0)
+    world.mm.mmap(SHARED, SLOT, 3, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED)
+    world.write(SHARED)()
+    return {0: do.mremap(world, SHARED, FREE_SLOT), 1: do.try_to_unmap(world, SHARED)}
+
+
 def move_visit(world: RaceWorld) -> Actors:
     """A table moves to an empty slot and another is made in its place, under a visitor."""
     _written(world, BASE)
@@ -166,7 +177,21 @@ def move_lookup(world: RaceWorld) -> Actors:
         return table
 
     world.at_end.append(lambda: _check_lookup(world, pmd))
+    _hear_gets(world, pmd)
     return {0: do.in_order(move, do.fault(world, OTHER)), 1: do.syscall(world, "read", look)}
+
+
+def _hear_gets(world: RaceWorld, pmd: int) -> None:
+    """What _check_lookup() finds hangs on what is in the PMD when CPU 1 takes its reference."""
+    ring, memory, get = world.kernel.ring, world.memory, EVENT_ID["pte_get"]
+    if ring is None or not isinstance(memory, WatchedMemory):
+        return
+
+    def hear(event: int, *_values: int) -> None:
+        if event == get and world.kernel.this_cpu.id == 1 and memory.watch is not None:
+            memory.watch.looks_at(pmd)
+
+    world.kernel.ring = ListenedRing(ring, hear)
 
 
 def _check_lookup(world: RaceWorld, pmd: int) -> None:
@@ -453,6 +478,13 @@ SCENARIOS: Final = (
         mremap_rmap,
     ),
     Scenario(
+        "mremap-table-rmap",
+        ("mremap", "reclaim"),
+        "a whole table moves, with the entry that the reverse mapping comes to",
+        "F9, D11",
+        mremap_table_rmap,
+    ),
+    Scenario(
         "move-visit",
         ("move table, fault", "visit"),
         "another table comes where the visited one was",
@@ -586,7 +618,7 @@ SCENARIOS: Final = (
         "the mm is gone, its tables' frames are not while a reader has them",
         "F7, F14",
         exit_rcu_reader,
-        (COUNTED[0],),
+        BY_RCU,
     ),
     Scenario(
         "exit-lazy",
