@@ -50,6 +50,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Outcome]]] = {
     "engines": tlb.engines,
     "refcount_pair": refcount.refcount_pair,
     "refcount_fault": refcount.refcount_fault,
+    "free_levels_fault": refcount.free_levels_fault,
     "refcount_fault_time": fault_time.refcount_fault_time,
     "refcount_threads": refcount_threads.refcount_threads,
     "refcount_refill": refcount.refcount_refill,

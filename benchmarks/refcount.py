@@ -5,16 +5,17 @@ that they stand on, and what a page fault executes more than where nothing is co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import peers
-from benchmarks.callgrind import executed
+from benchmarks.callgrind import Executed, executed
 from benchmarks.measure import Result, compare
 from mmu import _native
 from mmu.linux import engine
 from mmu.linux.mm import boot
+from mmu.linux.policy import FreeLevels
 from mmu.memory import Memory
 from mmu.x86 import Mmu
 
@@ -51,23 +52,39 @@ for policy in {REFILL_POLICIES}:
             raise SystemExit("the page was not mapped")
 """
 
-_FAULTS = f"""
+_FAULTS = """
 from mmu._native import lib
 from mmu.linux import engine
 from mmu.linux.mm import boot
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.memory import Memory
 from mmu.x86 import Mmu
 
-for policy in {POLICIES}:
+for policy, levels in {settings}:
     memory = Memory(64 << 20)
-    mm = boot(memory, Mmu(memory), policy=FreeTables.from_label(policy))
-    mm.mmap({ADDRESS}, 2 << 20, 3, 0x32)
-    engine.do_anonymous_fault(mm, {ADDRESS}, True)
-    for page in range(1, {FAULTS} + 1):
-        if not lib.mm_fast_fault(mm.c, {ADDRESS} + page * 4096, lib.PF_WR | lib.PF_US):
+    policy, levels = FreeTables.from_label(policy), FreeLevels.from_label(levels)
+    mm = boot(memory, Mmu(memory), policy=policy, free_levels=levels)
+    mm.mmap({address}, 2 << 20, 3, 0x32)
+    engine.do_anonymous_fault(mm, {address}, True)
+    for page in range(1, {faults} + 1):
+        if not lib.mm_fast_fault(mm.c, {address} + page * 4096, lib.PF_WR | lib.PF_US):
             raise SystemExit(f"page {{page}} was not mapped")
 """
+
+
+def _first_touches(settings: Sequence[tuple[str, str]]) -> list[Executed]:
+    """What the first touches of the pages of one table that exists execute, by the path that the
+    fill hook takes, under each policy and --free-levels; the ring of events is off.
+    """
+    with TemporaryDirectory() as scratch:
+        parts = executed(
+            _FAULTS.format(settings=list(settings), address=ADDRESS, faults=FAULTS),
+            ["mm_fast_fault"],
+            parts="memory_init",
+            module=Path(_native.__file__),
+            scratch=Path(scratch),
+        )
+    return parts[-len(settings) :]
 
 
 def refcount_pair() -> Iterator[Result]:
@@ -98,18 +115,8 @@ def refcount_pair() -> Iterator[Result]:
 
 
 def refcount_fault() -> Iterator[Result]:
-    """First touches of the pages of one table that exists, by the path that the fill hook takes;
-    the ring of events is off.
-    """
-    with TemporaryDirectory() as scratch:
-        parts = executed(
-            _FAULTS,
-            ["mm_fast_fault"],
-            parts="memory_init",
-            module=Path(_native.__file__),
-            scratch=Path(scratch),
-        )
-    base, *counted = parts[-len(POLICIES) :]
+    """What counting adds to a first touch in a table that exists."""
+    base, *counted = _first_touches([(policy, "pte") for policy in POLICIES])
     for policy, part in zip(POLICIES[1:], counted, strict=True):
         for what, ours, without, bound in (
             ("instructions", part.instructions, base.instructions, INSTRUCTIONS),
@@ -126,6 +133,25 @@ def refcount_fault() -> Iterator[Result]:
                 f"{what} that a first touch executes more under {policy} than under never, of"
                 f" {without / FAULTS:.1f}; the peer is the goal",
                 {"of": ours / FAULTS},
+            )
+
+
+def free_levels_fault() -> Iterator[Result]:
+    """What a first touch executes where empty PMD and PUD tables are freed too."""
+    base, *freed = _first_touches([("refcount", levels.label) for levels in FreeLevels])
+    for levels, part in zip(tuple(FreeLevels)[1:], freed, strict=True):
+        for what, ours, peer, goal in (
+            ("instructions", part.instructions, base.instructions, "<= 1.25"),
+            ("atomics", part.atomics, base.atomics, "<= 2"),
+        ):
+            yield Result(
+                f"free_levels_fault_{what}_{levels.label}",
+                ours / FAULTS,
+                peer / FAULTS,
+                what,
+                goal,
+                (ours / peer, ours / peer),
+                f"{what} of a first touch with --free-levels {levels.label}, against pte",
             )
 
 

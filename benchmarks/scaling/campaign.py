@@ -144,7 +144,7 @@ def pending(parameters: Parameters, scale: Scale, progress: Progress) -> list[di
     """Table memory that waits for grace periods, where each fault's table is freed: kB, beside what
     Little's law says: tables freed a second times the mean wait.
     """
-    designs = (Design.PMD_LOCK, Design.RCU, Design.PER_CPU)
+    designs = (Design.RCU, Design.PER_CPU)
     a_fault = parameters.fault + parameters.zap_call + parameters.table_alloc
     workloads = [
         Workload(Pattern.PAGES, Vmas.OWN, design, cpus, scale.pending_ms * 1e6 / a_fault / 64)

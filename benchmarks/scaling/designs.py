@@ -8,8 +8,8 @@
   adds the counters of all CPUs up a grace period later.
 
 In all that count, the visitor's reference becomes that of the entry it sets, and a zap subtracts
-its entries and itself. Who finds the count 0 clears the PMD under the PMD lock and gives the table
-to RCU.
+its entries and itself. Who finds the count 0 clears the PMD under the PMD lock; then the table is
+free, under pmd_lock at once, else a grace period later.
 
 The count and the PTE lock stand in one line, that of the table's struct page (v6.18: ptdesc).
 """
@@ -196,7 +196,10 @@ class Slot:
         yield from self._pmd.lock.release(cpu)
         if freed:
             cpu.extra_work(max(0.0, machine.parameters.table_free - machine.parameters.free_hold))
-            machine.rcu.free_table(self._freed(since))
+            if self._design is Design.PMD_LOCK:
+                self._freed(since)()
+            else:
+                machine.rcu.free_table(self._freed(since))
 
     def _freed(self, since: float) -> Callable[[], None]:
         return lambda: self.free_ns.append(self._machine.env.now - since)

@@ -138,7 +138,7 @@ def _pending(rows: list[dict[str, Any]], path: Path) -> None:
         ("tables waiting, most, MiB", "mean wait of a frame, ms"),
         strict=True,
     ):
-        for design in ("pmd_lock", "RCU", "per-CPU"):
+        for design in ("RCU", "per-CPU"):
             its = chosen(rows, design=design)
             axis.plot(
                 [each["cpus"] for each in its],

@@ -3,7 +3,8 @@
 last entry is gone, and nobody comes to it afterwards; and what does it wrongly is found out.
 
 Every scenario of ucmmu.race.scenarios.levels in every order with one preemption at the steps in
-which upper tables are looked up, counted, freed and flushed: so at each gap of a free.
+which upper tables are looked up, counted, freed and flushed: so at each gap of a free. Those of
+QUICK at once, the others with ``-m stress``.
 """
 
 from __future__ import annotations

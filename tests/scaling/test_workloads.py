@@ -72,13 +72,17 @@ def test_a_shared_lock_bounds_all_designs_and_the_pmd_lock_its_own():
     assert queued.faults_per_s < 1e9 / (2 * (PLAIN.transfer + PLAIN.atomic)) * 1.01
 
 
-def test_tables_wait_for_a_grace_period_and_per_cpu_ones_for_another():
+def test_tables_wait_for_a_grace_period_per_cpu_ones_for_another_and_pmd_lock_for_none():
     parameters = PLAIN.replace(grace_period=50_000)
     rcu = run(Pattern.PAGES, Design.RCU, parameters=parameters, rounds=8)
     assert rcu.pending_max > 1
     assert 50_000 <= rcu.free_ns <= 100_000
     per_cpu = run(Pattern.LOOP, Design.PER_CPU, parameters=parameters, rounds=8)
     assert per_cpu.free_ns > 100_000
+    pmd_lock = run(Pattern.PAGES, Design.PMD_LOCK, parameters=parameters, rounds=8)
+    assert pmd_lock.tables_freed == rcu.tables_freed
+    assert pmd_lock.pending_max == 0
+    assert pmd_lock.free_ns < 1_000
 
 
 def test_the_fit_to_the_publication_gives_its_figure_without_a_count():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Defects put back into native/, one at a time: the threads must find each.
 
-Those with a D are of the published versions (docs/design notes of the counts: D1 to D12).
+Those with a D are of the published versions (docs/races.md has D1 to D12 as lessons).
 """
 
 from __future__ import annotations
