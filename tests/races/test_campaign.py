@@ -7,12 +7,15 @@ import pickle
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ucmmu.race import campaign
 from ucmmu.race.campaign import Exploring, Result, Search, run_all
+from ucmmu.race.explore import Explorer, Found
+from ucmmu.race.report import ResultRows, result_json
 from ucmmu.race.setting import Setting
 
 LARGE = "fault-fault-fault"
@@ -144,3 +147,41 @@ def test_orders_at_random_have_all_of_the_time(monkeypatch: pytest.MonkeyPatch) 
     tasks = [(Setting(name, "refcount"), Search(seed=1)) for name in ("fault-zap", "zap-visit")]
     list(run_all(tasks, 1, seconds=120))
     assert (clock.given["fault-zap"], clock.given["zap-visit"]) == ([60.0], [119.0])
+
+
+def unexplored(monkeypatch: pytest.MonkeyPatch, variant: str | None) -> Result:
+    """A row whose time is over before it has run an order."""
+
+    def go_on(explorer: Explorer, *_how: object, **_more: object) -> Found:
+        explorer.found.stopped = True
+        return explorer.found
+
+    monkeypatch.setattr(Explorer, "go_on", go_on)
+    spec = variant and f"{Path(__file__).with_name('variants.py')}:{variant}"
+    setting = Setting("lazy-zap", "refcount", "sc", spec)
+    return Exploring(setting, Search(3)).run(120.0 if variant else 2.0)
+
+
+def test_what_is_not_done_goes_on_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = unexplored(monkeypatch, None)
+    assert (result.verdict, result.schedules, result.at_random) == ("UNFINISHED", 0, False)
+    assert result.drawn > 0
+    assert result_json(result)["at_random"] == result.drawn
+    row = ResultRows([result.setting]).row(result).plain
+    assert row.endswith(f"UNFINISHED, then {result.drawn} at random")
+
+
+def test_and_fails_if_one_of_those_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = unexplored(monkeypatch, "D3")
+    assert result.verdict == "failed" and result.failure is not None
+    assert "a translation is used after its flush is over" in result.failure.text
+    assert len(result.failure.schedule) < 30, "as short as can be"
+
+
+def test_rows_that_are_left_and_gone_on_with_draw_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor those whose orders are numbered, nor those that are done."""
+    setting = Setting("lazy-zap", "refcount", "sc")
+    assert not Exploring(setting, Search(3)).run(0.1, last=False).drawn
+    assert not Exploring(setting, Search(3, schedules=3)).run(60.0).drawn
+    done = Exploring(setting, Search(0)).run(60.0)
+    assert (done.verdict, done.drawn) == ("passed", 0)

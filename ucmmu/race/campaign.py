@@ -34,6 +34,10 @@ FEW: Final = 20_000
 """So many orders of two operations are run, whatever preemptions they take, before those with 1."""
 MAX_STEPS: Final = 10_000
 """Steps of one order; more are a wait without bound."""
+AT_RANDOM: Final = 1 / 8
+"""Of the time that a row has at last, for orders at random if it is unfinished by then."""
+SEED: Final = 1
+"""Of those orders."""
 
 OnProgress = Callable[[int], bool]
 """Told how many orders were run since; whether to go on."""
@@ -60,7 +64,8 @@ Task = tuple[Setting, Search]
 class Result:
     """What came of a setting: ``schedules`` run; ``bound``, the preemptions up to which all were,
     None: not even 0; ``wanted``, up to which they should be, None: all there are; ``complete``: all
-    there are were run; ``stopped`` before; ``seconds`` it took.
+    there are were run; ``stopped`` before, and so many were ``drawn`` at random after that;
+    ``seconds`` it took.
     """
 
     setting: Setting
@@ -72,6 +77,7 @@ class Result:
     complete: bool = False
     stopped: bool = False
     at_random: bool = False
+    drawn: int = 0
     met: frozenset[str] = frozenset()
     """The points that were come to, if only some were asked for."""
     called: frozenset[str] = frozenset()
@@ -114,8 +120,9 @@ class Exploring:
         *,
         last: bool = True,
     ) -> Result:
-        """Explore for no longer than ``seconds``; ``last``: and then no more. An order at random
-        that fails is made as short as can be.
+        """Explore for no longer than ``seconds``; ``last``: and then no more, so that a part of
+        them is for orders at random if there are more than could be run. One of these that fails is
+        made as short as can be.
         """
         started = time.monotonic()
         setting, search = self.setting, self.search
@@ -134,10 +141,17 @@ class Exploring:
                 on_program(program)
             return program
 
-        limits = Limits(search.schedules, seconds, MAX_STEPS)
-        found = self._explored(make, limits, on_run, last=last)
-        failure = found.failure
-        if failure is not None and (at_random or _every_order(setting, search)):
+        draws = seconds is not None and last and search.seed is None and search.schedules is None
+        part = seconds * (1 - AT_RANDOM) if draws and seconds is not None else seconds
+        limits = Limits(search.schedules, part, MAX_STEPS)
+        found = self._explored(make, limits, on_run, last=last, seed=search.seed)
+        failure, drawn = found.failure, 0
+        short = at_random or _every_order(setting, search)
+        if draws and seconds is not None and found.verdict == "UNFINISHED" and not interrupted:
+            limits = Limits(None, seconds * AT_RANDOM, MAX_STEPS)
+            lot = self._explored(make, limits, on_run, last=True, seed=SEED)
+            failure, drawn, short = lot.failure, lot.schedules, True
+        if failure is not None and short:
             failure = minimal(make, failure)
         self.result = Result(
             setting,
@@ -149,16 +163,24 @@ class Exploring:
             found.complete,
             bool(interrupted) if at_random else found.stopped,
             at_random,
+            drawn,
             frozenset(self._met),
             frozenset(self._called),
         )
         return self.result
 
     def _explored(
-        self, make: MakeProgram, limits: Limits, on_run: Callable[[], bool], *, last: bool
+        self,
+        make: MakeProgram,
+        limits: Limits,
+        on_run: Callable[[], bool],
+        *,
+        last: bool,
+        seed: int | None,
     ) -> Found:
-        seed, explorer = self.search.seed, self._explorer
-        runs = explorer.found.schedules
+        """In order, or at random with a seed; what is wrong with the user's own is a failure."""
+        begun = self._explorer.found if seed is None else Found()
+        runs = begun.schedules
 
         def counted() -> bool:
             nonlocal runs
@@ -168,16 +190,16 @@ class Exploring:
         try:
             if seed is not None:
                 return explore_at_random(make, seed=seed, limits=limits, on_run=counted)
-            return explorer.go_on(make, limits, counted, last=last)
+            return self._explorer.go_on(make, limits, counted, last=last)
         except NotDeterministic as error:
             if not self.setting.of_the_user:
                 raise
-            return replace(explorer.found, schedules=runs, failure=_not_deterministic(error))
+            return replace(begun, schedules=runs, failure=_not_deterministic(error))
         except FAILURES as error:
             failure = before_the_race(self.setting, error)
             if failure is None:
                 raise
-            return replace(explorer.found, schedules=runs, failure=failure)
+            return replace(begun, schedules=runs, failure=failure)
 
 
 def run(

@@ -249,7 +249,9 @@ def _text(fd: int, results: Sequence[Result]) -> str:
     }
     schedules = sum(result.schedules for result in results)
     total = ", ".join(f"{nr} {name}" for name, nr in count.items() if nr)
-    return f"{text}\n{total}: {schedules:,} schedule{'s' if schedules != 1 else ''}\n"
+    drawn = sum(result.drawn for result in results)
+    more = f", and {drawn:,} at random" if drawn else ""
+    return f"{text}\n{total}: {schedules:,} schedule{'s' if schedules != 1 else ''}{more}\n"
 
 
 def _failed(fd: int, result: Result) -> str:
