@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from mmu.events import EVENT_ID
@@ -59,19 +60,23 @@ def fork_fault(world: RaceWorld) -> Actors:
     return {0: do.fork(world), 1: do.fault(world, OTHER)}
 
 
-def fork_oom_zap(world: RaceWorld) -> Actors:
-    """fork() finds no memory in the midst of it, and leaves nothing of the child."""
-    _written(world, BASE, BASE + SLOT)
-    fork = do.fork(world)
+def fork_oom_zap(tables: int) -> Callable[[RaceWorld], Actors]:
+    """fork() finds memory for so many tables, and leaves nothing of the child."""
 
-    def failing() -> object:
-        world.memory.c.fail_after = 4  # PGD, PUD, PMD and one PTE table
-        try:
-            return fork()
-        finally:
-            world.starve(False)
+    def prepare(world: RaceWorld) -> Actors:
+        _written(world, BASE, BASE + SLOT)
+        fork = do.fork(world)
 
-    return {0: failing, 1: do.zap(world, BASE)}
+        def failing() -> object:
+            world.memory.c.fail_after = tables
+            try:
+                return fork()
+            finally:
+                world.starve(False)
+
+        return {0: failing, 1: do.zap(world, BASE)}
+
+    return prepare
 
 
 def cow_writes(world: RaceWorld) -> Actors:
@@ -418,7 +423,14 @@ SCENARIOS: Final = (
         ("fork", "zap"),
         "fork() fails midway and drops what it got",
         "F7, D10",
-        fork_oom_zap,
+        fork_oom_zap(4),  # PGD, PUD, PMD and one PTE table
+    ),
+    Scenario(
+        "fork-oom-first-zap",
+        ("fork", "zap"),
+        "fork() fails at the child's first PTE table, while it visits the parent's",
+        "F7, D10",
+        fork_oom_zap(3),
     ),
     Scenario(
         "fork-zap-fault",
