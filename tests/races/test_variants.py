@@ -13,7 +13,7 @@ import pytest
 
 from mmu.linux.policy import FreeTables
 from tests.races.variants import VARIANTS
-from ucmmu.race.campaign import Search, run
+from ucmmu.race.campaign import BOUNDS, Search, run
 from ucmmu.race.setting import Setting
 
 FILE = Path(__file__).with_name("variants.py")
@@ -75,14 +75,25 @@ def test_the_explorer_finds_the_variant(name: str, scenario: str, policy: FreeTa
     assert re.search(variant.seen, f"{result.failure.kind}: {result.failure.text}")
 
 
-@pytest.mark.stress
-@pytest.mark.parametrize("policy", VARIANTS["D4"].policies, ids=lambda policy: policy.label)
-def test_d4_is_found_with_every_point(policy: FreeTables) -> None:
-    """The one that needs three preemptions, and so the most orders."""
-    setting = Setting("zap-visit-fault", policy.label, "sc", f"{FILE}:D4")
-    result = run(setting, Search(3, 1000))
+def _as_asked_for_without_options(name: str, scenario: str, policy: FreeTables) -> None:
+    setting = Setting(scenario, policy.label, FOUND[name].model, f"{FILE}:{name}")
+    result = run(setting, Search(BOUNDS[setting.nr_operations], 3000))
     assert result.failure is not None, result.verdict
-    assert re.search(VARIANTS["D4"].seen, result.failure.text)
+    assert re.search(VARIANTS[name].seen, f"{result.failure.kind}: {result.failure.text}")
+
+
+@pytest.mark.parametrize("policy", VARIANTS["ABA"].policies, ids=lambda policy: policy.label)
+def test_aba_is_among_the_orders_that_matter(policy: FreeTables) -> None:
+    """What is wrong is when the reference was taken: the check looks at the PMD then."""
+    _as_asked_for_without_options("ABA", "move-lookup", policy)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize(("name", "scenario", "policy"), CASES)
+def test_each_is_found_as_asked_for_without_options(
+    name: str, scenario: str, policy: FreeTables
+) -> None:
+    _as_asked_for_without_options(name, scenario, policy)
 
 
 def test_a_missing_barrier_shows_with_store_buffers_alone() -> None:

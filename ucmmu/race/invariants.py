@@ -122,13 +122,14 @@ class ListenedRing(EventRing):
     def __init__(self, ring: EventRing, hear: Callable[[int, int, int, int, int], None]) -> None:
         self.__dict__.update(ring.__dict__)  # the same ring, not another
         self._hear = hear
+        self._emit = ring.emit  # of one that others listen to, perhaps
 
     def emit(
         self, event_id: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0, *, site: str = ""
     ) -> None:
         """See EventRing."""
         self._hear(event_id, a, b, c, d)
-        super().emit(event_id, a, b, c, d, site=site)
+        self._emit(event_id, a, b, c, d, site=site)
 
 
 class Invariants:
