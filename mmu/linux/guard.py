@@ -42,9 +42,8 @@ def madvise_guard_install(
     """Make [start, end), a part of the VMA, a guard region: what was mapped there goes.
 
     EINVAL for a locked or special VMA, ENOMEM without a frame for a table, ERESTARTNOINTR if faults
-    of other CPUs put pages back each time: the caller drops its lock and begins again
-    (restart_syscall()). The mmap_lock or the VMA's lock is held; takes and drops PTE locks and
-    visitor references.
+    of other CPUs put pages back each time: the caller begins again. The mmap_lock or the VMA's lock
+    is held; takes and drops PTE locks and visitor references.
     """
     if vma.vm_flags & (VM_SPECIAL | VM_LOCKED):
         raise LinuxError(errno.EINVAL)

@@ -134,6 +134,7 @@ def _split_huge_pmd_locked(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
     huge_pmds() has the PMD until it names a table, so that who asks waits for the PMD lock.
     """
     old = pmdp_invalidate(mm, pmd, addr)
+    mm.kernel.instrument_read(mm, "pmd_huge_pte")
     table = mm.pmd_huge_pte[addr]
     count = PTRS_PER_PTE if pte_ref_is_enabled(mm) else 0
     engine.pte_ref_init(mm, table, pmd, count)

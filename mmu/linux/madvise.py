@@ -80,7 +80,7 @@ from mmu.linux.vma import (
     VM_WRITE,
     vma_modify_flags,
 )
-from mmu.linux.vma_lock import lock_vma_under_rcu, vma_end_read
+from mmu.linux.vma_lock import lock_vma_under_rcu, vma_end_read, vma_start_write
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
@@ -155,8 +155,10 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
         with mm.mmap_write_lock(killable=True):
             advise(mm, None, start, end, behavior)
     elif behavior in _VMA_READ_LOCK:
-        while not _locked_unless_restarted(mm, start, end, behavior, advise):
-            mm.kernel.point("restart_syscall")
+        if not _locked_unless_restarted(mm, start, end, behavior, advise):
+            with mm.mmap_write_lock(killable=True):
+                _vmas_start_write(mm, start, end)
+                advise(mm, None, start, end, behavior)
     elif behavior == MADV_REMOVE:
         advise(mm, None, start, end, behavior)
     else:
@@ -201,8 +203,11 @@ def _locked(mm: MmStruct, start: int, end: int, behavior: int, advise: _Advise) 
 def _locked_unless_restarted(
     mm: MmStruct, start: int, end: int, behavior: int, advise: _Advise
 ) -> bool:
-    """_locked(); False if it is to be begun again, as vector_madvise() does in Linux: the lock was
-    dropped, and whoever waits for it comes first. (madvise() goes back to user mode for that.)
+    """_locked(); False if it is to be begun again, since faults of other CPUs came between.
+
+    Linux begins again with the same locks (restart_syscall()), and faults seldom come each time. A
+    guest's CPU takes an interrupt at the end of its slice alone, and may fault the page in again in
+    each: so the second time has locks that keep all faults off.
     """
     try:
         _locked(mm, start, end, behavior, advise)
@@ -211,6 +216,13 @@ def _locked_unless_restarted(
             raise
         return False
     return True
+
+
+def _vmas_start_write(mm: MmStruct, start: int, end: int) -> None:
+    vma = _vma_at(mm, start)
+    while vma is not None and vma.vm_start < end:
+        vma_start_write(mm, vma)
+        vma = _vma_at(mm, vma.vm_end)
 
 
 def _is_vma_lock_sufficient(vma: struct_vm_area_struct_ptr, end: int, behavior: int) -> bool:

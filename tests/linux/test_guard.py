@@ -58,21 +58,23 @@ def test_an_access_is_segv_maperr(mm, touch, access, assert_refcounts, raises_er
 
 
 def test_faults_that_come_each_time_do_not_end_it(mm, touch, monkeypatch):
-    """Linux tries three times, and the system call is restarted: it has a marker when it ends."""
+    """Linux tries three times, and the system call is restarted. Here it has locks then that keep
+    faults off, for a CPU may fault the page in again in each of its slices.
+    """
     zaps = 0
 
     def zap_and_fault(tlb, start, end, details):
         nonlocal zaps
         unmap_single_vma(tlb, start, end, details)
         zaps += 1
-        if zaps <= 7:
+        if zaps <= 3:
             assert mm.handle_user_fault(BASE, lib.PF_US | lib.PF_WR) is None
 
     mm.mmap(BASE, 4 * PAGE, 3, ANON)
     assert touch(BASE, "write") is None
     monkeypatch.setattr(guard, "unmap_single_vma", zap_and_fault)
     mm.madvise(BASE, PAGE, MADV_GUARD_INSTALL)
-    assert zaps == 8
+    assert zaps == 4
     assert touch(BASE, "write").signal == 11
 
 

@@ -166,7 +166,7 @@ def test_what_is_not_done_goes_on_at_random(monkeypatch: pytest.MonkeyPatch) -> 
     result = unexplored(monkeypatch, None)
     assert (result.verdict, result.schedules, result.at_random) == ("UNFINISHED", 0, False)
     assert result.drawn > 0
-    assert result_json(result)["at_random"] == result.drawn
+    assert result_json(result)["drawn"] == result.drawn
     row = ResultRows([result.setting]).row(result).plain
     assert row.endswith(f"UNFINISHED, then {result.drawn} at random")
 
@@ -176,6 +176,8 @@ def test_and_fails_if_one_of_those_does(monkeypatch: pytest.MonkeyPatch) -> None
     assert result.verdict == "failed" and result.failure is not None
     assert "a translation is used after its flush is over" in result.failure.text
     assert len(result.failure.schedule) < 30, "as short as can be"
+    row = ResultRows([result.setting]).row(result).plain
+    assert row.endswith(f"failed, number {result.drawn} at random")
 
 
 def test_rows_that_are_left_and_gone_on_with_draw_none(monkeypatch: pytest.MonkeyPatch) -> None:

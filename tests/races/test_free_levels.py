@@ -2,9 +2,9 @@
 """Rule: whatever the order of steps of two CPUs, a PMD or PUD table is freed exactly once, when its
 last entry is gone, and nobody comes to it afterwards; and what does it wrongly is found out.
 
-Every scenario of ucmmu.race.scenarios.levels in every order with one preemption at the steps in
-which upper tables are looked up, counted, freed and flushed: so at each gap of a free. Those of
-QUICK at once, the others with ``-m stress``.
+Scenarios of ucmmu.race.scenarios.levels in every order with one preemption at the steps in which
+upper tables are looked up, counted, freed and flushed: so at each gap of a free. With ``-m stress``
+all of them, with two.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ FEW: Final = 20_000
 MAX_STEPS: Final = 10_000
 """Steps of one order; more are a wait without bound."""
 AT_RANDOM: Final = 1 / 8
-"""Of the time that a row has at last, for orders at random if it is unfinished by then."""
+"""Of the time of a row's last pass, for orders at random if it is unfinished by then."""
 SEED: Final = 1
 """Of those orders."""
 
@@ -82,6 +82,11 @@ class Result:
     """The points that were come to, if only some were asked for."""
     called: frozenset[str] = frozenset()
     """The functions of the variant that were called, by name."""
+
+    @property
+    def orders(self) -> int:
+        """All that were run."""
+        return self.schedules + self.drawn
 
     @property
     def verdict(self) -> str:
@@ -374,7 +379,7 @@ def _run_in_processes(
                 done, going = wait(going, timeout=0.2, return_when=FIRST_COMPLETED)
                 ended = {futures[future]: future for future in done if not future.cancelled()}
                 runs = sum(
-                    future.result().result.schedules - begun[number].result.schedules
+                    future.result().result.orders - begun[number].result.orders
                     for number, future in ended.items()
                 )
                 if not asked(runs):

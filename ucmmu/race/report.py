@@ -76,7 +76,8 @@ class ResultRows:
         cells = (setting.scenario, setting.policy, setting.model, f"{result.schedules:,}")
         line = Text(self._line((*cells, bound_text(result), "")))
         line.append(verdict, style=_STYLE[verdict])
-        return line.append(f", then {result.drawn:,} at random" if result.drawn else "")
+        more = "then" if result.failure is None else "number"
+        return line.append(f", {more} {result.drawn:,} at random" if result.drawn else "")
 
     def _line(self, cells: Sequence[str]) -> str:
         schedules, preemptions, result = cells[3:]
@@ -111,7 +112,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "schedules": result.schedules,
         "preemptions": result.bound,
         "complete": result.complete,
-        "at_random": result.drawn,
+        "drawn": result.drawn,
         "result": result.verdict,
         "seconds": round(result.seconds, 3),
         "failure": None

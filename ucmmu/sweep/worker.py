@@ -114,12 +114,14 @@ def _report_in(path: Path) -> dict[str, Any] | None:
 
 
 def _of_races(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The results of races, and what they say together: the worst, all schedules, all time."""
+    """The results of races, and what they say together: the worst, all schedules, those at random
+    too, and all time.
+    """
     verdicts = [one["result"] for one in results]
     worst = (verdict for verdict in _VERDICTS if verdict in verdicts)
     return {
         "result": next(worst, verdicts[0]),
-        "schedules": sum(one["schedules"] for one in results),
+        "schedules": sum(one["schedules"] + one["drawn"] for one in results),
         "complete": all(one["complete"] for one in results),
         "seconds": round(sum(one["seconds"] for one in results), 3),
         "results": results,

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from mmu.linux.handle_mm_fault import peek_pte
 from mmu.linux.mman import MADV_GUARD_INSTALL
-from mmu.linux.pgtable import PMD_SIZE
+from mmu.linux.pgtable import PMD_SIZE, is_guard_pte_marker
 from mmu.linux.policy import FreeTables
 from ucmmu.race import operations as do
 from ucmmu.race.scenario import COUNTED, Actors, Scenario
@@ -148,6 +149,20 @@ def zap_whole_rcu_reader(world: RaceWorld) -> Actors:
     """The same, where all 2 MiB are zapped in one call."""
     _written(world, BASE)
     return {0: do.zap(world, BASE, PMD_SIZE), 1: do.rcu_reader(world, BASE)}
+
+
+def guard_install_fault(world: RaceWorld) -> Actors:
+    """A marker comes in the place of a page that is faulted in after the first zap of it, and after
+    the second, so that there is a third and all begins again. The table has another page.
+    """
+    _written(world, BASE, OTHER)
+
+    def check() -> None:
+        assert is_guard_pte_marker(peek_pte(world.mm, BASE)), "the marker is not there"
+
+    world.at_end.append(check)
+    fault = do.fault_once(world, BASE)
+    return {0: do.guard_install(world, BASE), 1: do.in_order(fault, fault)}
 
 
 def zap_fault_oom(world: RaceWorld) -> Actors:
@@ -335,6 +350,13 @@ SCENARIOS: Final = (
         "F11, F14, D5",
         zap_whole_rcu_reader,
         (FreeTables.SCAN, FreeTables.REFCOUNT),
+    ),
+    Scenario(
+        "guard-install-fault",
+        ("guard install", "fault, fault"),
+        "a page comes back each time that the install has zapped it; it begins again",
+        "F2, F8",
+        guard_install_fault,
     ),
     Scenario(
         "zap-fault-oom",
