@@ -6,7 +6,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import pytest
 from ucmmu.race import campaign
 from ucmmu.race.campaign import Exploring, Result, Search, run_all
 from ucmmu.race.explore import Explorer, Found
+from ucmmu.race.happens import Masks
 from ucmmu.race.report import ResultRows, result_json
 from ucmmu.race.setting import Setting
+from ucmmu.race.wakeup import Branch, flattened, grown
 
 LARGE = "fault-fault-fault"
 NEEDED = {"fault-zap": 1.0, "fault-fault": 38.0, "zap-zap": 1.0, "zap-visit": 1000.0}
@@ -187,3 +189,22 @@ def test_rows_that_are_left_and_gone_on_with_draw_none(monkeypatch: pytest.Monke
     assert not Exploring(setting, Search(3, schedules=3)).run(60.0).drawn
     done = Exploring(setting, Search(0)).run(60.0)
     assert (done.verdict, done.drawn) == ("passed", 0)
+
+
+NOTHING = Masks(*[0] * len(fields(Masks)))
+
+
+def test_a_tree_is_pickled_though_it_is_as_deep_as_an_order_is_long() -> None:
+    """An order may take as many steps as MAX_STEPS."""
+    root: list[Branch] = []
+    branches = root
+    for number in range(5000):
+        branches += [Branch(number, NOTHING), Branch(-number, NOTHING)]
+        branches = branches[number % 2].branches
+    flat = flattened(root, first=True)
+    again = grown(pickle.loads(pickle.dumps(flat)))
+    assert [(parent, branch.actor) for parent, branch in flattened(again, first=True)] == [
+        (parent, branch.actor) for parent, branch in flat
+    ]
+    assert len(flat) == 10_000
+    assert len(flattened(root, first=False)) == 2

@@ -29,12 +29,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ucmmu.race.exploration import Exploration
 from ucmmu.race.happens import Event, Masks
 from ucmmu.race.program import EVERYTHING, Actor, Kind, MakeProgram
 from ucmmu.race.run import Run
-from ucmmu.race.wakeup import Branch, drop_first, insert, leads_to
+from ucmmu.race.wakeup import Branch, drop_first, flattened, grown, insert, leads_to
 
 
 @dataclass(slots=True)
@@ -55,6 +56,26 @@ class Dpor(Exploration):
         super().__init__(make, max_steps=max_steps)
         self._stack: list[_Node] = []
         self._fixed = False
+
+    def __getstate__(self) -> dict[str, object]:
+        """Each node's tree is what grows from the first branch of the node before it."""
+        last = len(self._stack) - 1
+        nodes = [
+            (node.enabled, node.sleep, flattened(node.branches, first=place == last), node.taken)
+            for place, node in enumerate(self._stack)
+        ]
+        return super().__getstate__() | {"_stack": nodes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """See __getstate__()."""
+        nodes = state.pop("_stack")
+        self.__dict__.update(state)
+        self._stack = []
+        for enabled, sleep, flat, taken in nodes:
+            branches = grown(flat)
+            if self._stack:
+                self._stack[-1].branches[0].branches = branches
+            self._stack.append(_Node(enabled, sleep, branches, taken))
 
     def _explore(self, run: Run) -> bool:
         self._fixed = run.program.fixed

@@ -27,6 +27,33 @@ class Branch:
     """
 
 
+Planted = tuple[int, Branch]
+"""A branch that has none, and the number of the one that it grows from; -1: from none."""
+
+
+def flattened(branches: list[Branch], *, first: bool) -> list[Planted]:
+    """All branches of a tree, each behind the one that it grows from: a tree is as deep as an order
+    is long, too deep to be pickled as it is. Without ``first`` what grows from the first is left
+    out.
+    """
+    flat: list[Planted] = []
+    left = [(-1, branch) for branch in reversed(branches)]
+    while left:
+        parent, branch = left.pop()
+        if branch is not branches[0] or first:
+            left += [(len(flat), other) for other in reversed(branch.branches)]
+        flat.append((parent, Branch(branch.actor, branch.masks, covers=branch.covers)))
+    return flat
+
+
+def grown(flat: list[Planted]) -> list[Branch]:
+    """The tree again."""
+    branches: list[Branch] = []
+    for parent, branch in flat:
+        (branches if parent < 0 else flat[parent][1].branches).append(branch)
+    return branches
+
+
 def take_weak_initial(sequence: list[Event], actor: int, masks: Masks) -> list[Event] | None:
     """The sequence without the actor's first step, if the actor is a weak initial of it; None if
     it is not. ``masks`` are those of its step if the sequence has none.
