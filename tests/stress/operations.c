@@ -9,8 +9,6 @@
 #include "mm/rcu.h"
 #include "stress.h"
 
-#define RETRIES_MAX 100000 /* faults of one access */
-
 const char *const operation_names[NR_OPERATIONS] = {
 	"fault", "fast", "access", "zap",  "visit", "lock", "get_put",
 	"alloc", "gup",	 "read",   "idle", "lazy",  "move",
@@ -64,9 +62,10 @@ static bool access_page(void)
 	u64 addr = any_page(), *word;
 	u32 access = next_random() % 2 ? ACCESS_WRITE : ACCESS_READ, result;
 	struct translation t;
+	struct wait w = begin_wait();
 	u64 gone;
 
-	for (u32 i = 0; i < RETRIES_MAX && !has_ended(); i++) {
+	while (!has_ended()) {
 		mask_interrupts();
 		gone = gone_since(addr);
 		result = mmu_translate(&me->mmu, addr, access, 3, &t);
@@ -92,9 +91,8 @@ static bool access_page(void)
 		if (!fast_fault_at(addr, access == ACCESS_WRITE))
 			fault_at(addr, access == ACCESS_WRITE);
 		may_be_preempted();
+		wait_on(&w, "a page that stays");
 	}
-	if (!has_ended())
-		defect("access: %#lx faults again and again", addr);
 	return false;
 }
 
