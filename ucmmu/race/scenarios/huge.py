@@ -361,7 +361,7 @@ SCENARIOS: Final = (
     Scenario(
         "huge-guard-fault",
         ("guard install", "fault"),
-        "the install splits it, zaps a page, and begins again if that is faulted in",
+        "the install splits it, zaps a page, and tries again if that is faulted in",
         "F2",
         of_huge(guard_install, fault_marked),
     ),
