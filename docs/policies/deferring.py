@@ -71,15 +71,17 @@ class Deferring(FreeTablesPolicy):
             self.most = max(self.most, len(self.empty))
 
     def task_work(self) -> None:
-        """Give up what has waited long enough."""
+        """Give up what has waited long enough. mmap_lock is taken for writing: munmap() has it for
+        reading when it looks at what is kept, and would not see what is just being given up.
+        """
         due = self.kernel.now_ns() - self.WAIT_NS
         for table, kept in list(self.empty.items()):
-            if kept.since <= due and kept.mm.mmap_lock.read_trylock():
+            if kept.since <= due and kept.mm.mmap_lock.write_trylock():
                 if self.give_up(None, table, kept):
                     self.refilled += 1
                 else:
                     self.freed += 1
-                kept.mm.mmap_lock.unlock(False)
+                kept.mm.mmap_lock.unlock(True)
 
     def give_up(self, tlb: Gather | None, table: int, kept: Kept) -> bool:
         """Drop our reference of the table, whose mmap_lock is held; whether others have some."""

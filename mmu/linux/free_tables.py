@@ -387,9 +387,10 @@ class FreeTablesPolicy:
 
     def unmapping(self, tlb: Gather, start: int, end: int) -> None:
         """The entries of [start, end) are cleared, and the tables that lie in it alone must be
-        gone next: drop the references that are kept of them, by the gather. mmap_lock is held for
-        writing; it may wait. At exit it is told of all of user space: nothing may be left. Also
-        before a table of [start, end) is deposited for a huge page.
+        gone next: drop the references that are kept of them, by the gather. mmap_lock is held, by
+        munmap() only for reading; nobody comes by the VMAs any more, nor by their files. It may
+        wait. At exit it is told of all of user space: nothing may be left. Also before a table of
+        [start, end) is deposited for a huge page.
         """
 
     def table_moved(self, mm: MmStruct, table: int, addr: int) -> None:

@@ -60,6 +60,15 @@ class MmapLock(RwSemaphore):
         self._emit(_RETURNED, False, taken)
         return taken
 
+    def write_trylock(self) -> bool:
+        """mmap_write_trylock()."""
+        self._emit(_START, True)
+        taken = self.down_write_trylock()
+        if taken:
+            self._mm.mm_lock_seq += 1
+        self._emit(_RETURNED, True, taken)
+        return taken
+
     def unlock(self, write: bool) -> None:
         """mmap_write_unlock(), which unlocks every VMA too; or mmap_read_unlock()."""
         if write and self.before_write_unlock is not None:

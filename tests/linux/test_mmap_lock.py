@@ -99,9 +99,22 @@ def test_a_waiting_writer_stops_new_readers(cpus: Cpus) -> None:
 def test_readers_share(cpus: Cpus) -> None:
     with cpus.mm.mmap_read_lock():
         assert cpus.mm.mmap_lock.read_trylock()
-        assert not cpus.mm.mmap_lock.down_write_trylock()
+        assert not cpus.mm.mmap_lock.write_trylock()
         cpus.mm.mmap_lock.unlock(write=False)
     assert not cpus.mm.mmap_lock.locked
+
+
+def test_a_writer_that_does_not_wait(cpus: Cpus) -> None:
+    """mmap_write_trylock(): VMAs can be write-locked under it, as under mmap_write_lock()."""
+    lock, c = cpus.mm.mmap_lock, cpus.mm.c
+    assert lock.write_trylock()
+    assert c.mm_lock_seq & 1 and not lock.read_trylock()
+    lock.unlock(write=True)
+    assert not c.mm_lock_seq & 1 and not lock.locked
+    assert [(e["write"], e["success"]) for e in cpus.ring.read() if "returned" in e.name] == [
+        (1, 1),
+        (0, 0),
+    ]
 
 
 def test_a_downgraded_writer_lets_readers_in_and_no_writer(cpus: Cpus) -> None:

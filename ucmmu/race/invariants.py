@@ -82,10 +82,10 @@ class _Table:
 
     __slots__ = ("kept", "level", "name", "uncounted", "visitors")
 
-    def __init__(self, level: int = 1) -> None:
+    def __init__(self, level: int = 1, kept: int = 0) -> None:
         self.level = level
         self.name = ("table", "PMD table", "PUD table")[level - 1]
-        self.kept = 0
+        self.kept = kept
         self.visitors: Counter[int] = Counter()
         self.uncounted: Counter[int] = Counter()
 
@@ -183,8 +183,12 @@ class Invariants:
         for level in (3, 2, 1):
             tables = [below for table in tables for below in self._tables_below(table)]
             if self._is_counted(level):
-                self.tables.update((table, _Table(level)) for table in tables)
+                self.tables.update((table, self._met(level, table)) for table in tables)
         self.tables.update((table, _Table()) for table in mm.pmd_huge_pte.values())
+
+    def _met(self, level: int, table: int) -> _Table:
+        """A table at rest, which the policy may keep already."""
+        return _Table(level, self.policy.kept(table) if level == 1 else 0)
 
     def _tables_below(self, table: int) -> list[int]:
         start = table << PAGE_SHIFT
