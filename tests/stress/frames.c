@@ -11,6 +11,7 @@
 #include "stress.h"
 
 #define SECTIONS_MAX 10000 /* in one fault, or one operation without: a few are usual */
+#define SECTIONS_USUAL 100 /* who has left more may spin: it is not preempted any more */
 
 u64 __real_table_alloc(struct mm_struct *mm);
 u64 __real_alloc_pages(struct memory *m, u32 order, bool zero);
@@ -108,7 +109,10 @@ void __wrap_rcu_read_unlock(struct kernel *kernel)
 	__real_rcu_read_unlock(kernel);
 	if (++me->sections > SECTIONS_MAX)
 		defect("CPU %u looks a table up again and again: an unbounded wait", me->cpu.id);
-	may_be_preempted();
+	if (me->sections < SECTIONS_USUAL)
+		may_be_preempted();
+	else
+		take_interrupts();
 }
 
 u32 table_lives(u64 pfn)
