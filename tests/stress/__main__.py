@@ -10,15 +10,16 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from native.smp import NotBuilt
 from tests.stress.native import FORMS, POLICIES, Died, Form, Run, stress
 from ucmmu.exit_codes import Failure
 from ucmmu.options import is_policy_file
+from ucmmu.output import check_target, write_whole
 from ucmmu.terminal import Console
 
+INTERRUPTED = 130
 SANITIZERS = {"thread": "thread", "address": "address", "undefined": "undefined"}
 EXAMPLE = """examples:
   make stress SECONDS=3600
@@ -27,7 +28,7 @@ EXAMPLE = """examples:
   make stress POLICY=docs/policies/percpu_ref.py:PerCpuRef SECONDS=600
 
 exit status: 0 nothing was found, 1 a rule was broken, 2 wrong usage or nothing could be built,
-78 a policy of yours cannot be loaded, 130 interrupted
+73 --json cannot be written, 78 a policy of yours cannot be loaded, 130 interrupted
 """
 
 
@@ -69,7 +70,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--pages", type=_positive(int), default=4, help="pages used of each (default 4)")
     add("--seed", type=_positive(int), help="of what each thread does (default: a new one)")
     add("--sanitize", choices=SANITIZERS, default="", help="build with this sanitizer")
-    add("--json", type=Path, metavar="FILE", help="write the reports as JSON; - prints them")
+    add("--json", metavar="FILE", help="write the reports as JSON; - prints them")
     options = parser.parse_args(arguments)
     for name, most in (("threads", 32), ("tables", 128), ("pages", 512)):
         if getattr(options, name) > most:
@@ -104,33 +105,60 @@ def _positive(kind: type) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line says; returns the exit status."""
+    """Run what the command line says; returns the exit status. What ended is shown whatever ends
+    the others.
+    """
     options = parse(arguments)
     forms: Sequence[Form] = FORMS
     if options.free_tables:
         forms = [Form(p, options.free_levels, options.invlpgb) for p in options.free_tables]
-    seed = options.seed or secrets.randbelow(10**9) + 1
-    seconds = options.seconds / len(forms)
     reports: list[dict[str, Any]] = []
     try:
-        for form in forms:
-            print(f"{form.name} for {seconds:.0f} s, seed {seed} …", file=sys.stderr)
-            reports.append(_report(options, form, seconds, seed))
-    except (NotBuilt, Died, Failure) as error:
-        show(reports)
+        if options.json:
+            check_target("--json", options.json)
+        code = _run_all(options, forms, reports)
+        if options.json:
+            write_whole("--json", options.json, json.dumps(reports, indent=1).encode() + b"\n")
+    except Failure as error:
         print(f"stress: {error}", file=sys.stderr)
-        return error.code if isinstance(error, Failure) else 1 if isinstance(error, Died) else 2
-    if options.json and str(options.json) != "-":
-        try:
-            options.json.write_text(json.dumps(reports, indent=1) + "\n")
-        except OSError as error:
-            print(f"stress: {options.json}: {error.strerror}", file=sys.stderr)
-            return 2
-    if str(options.json) == "-":
-        print(json.dumps(reports, indent=1))
-    else:
+        code = error.code
+    if options.json != "-":
         show(reports)
+    return code
+
+
+def _run_all(
+    options: argparse.Namespace, forms: Sequence[Form], reports: list[dict[str, Any]]
+) -> int:
+    """Run all forms, one after the other, and add their reports; the exit status. One that dies, or
+    is interrupted, is the last.
+    """
+    seed = options.seed or secrets.randbelow(10**9) + 1
+    seconds = options.seconds / len(forms)
+    for form in forms:
+        print(f"{form.name} for {seconds:.0f} s, seed {seed} …", file=sys.stderr)
+        again = {"again": _again(options, form, seconds, seed)}
+        try:
+            reports.append(_report(options, form, seconds, seed) | again)
+        except Died as error:
+            what = {"free_tables": form.free_tables, "form": form.name, "seed": seed}
+            reports.append(what | {"defects": 1, "defect": str(error)} | again)
+            break
+        except (NotBuilt, Failure) as error:
+            print(f"stress: {error}", file=sys.stderr)
+            return error.code if isinstance(error, Failure) else 2
+        except KeyboardInterrupt:
+            print(f"stress: interrupted under {form.name}", file=sys.stderr)
+            return INTERRUPTED
     return int(any(report["defects"] for report in reports))
+
+
+def _again(options: argparse.Namespace, form: Form, seconds: float, seed: int) -> str:
+    """The command whose threads do the same, though the host may interleave them otherwise."""
+    words = ["python -m tests.stress --free-tables", form.name]
+    words += [f"--{name} {getattr(options, name)}" for name in ("threads", "tables", "pages")]
+    words += [f"--sanitize {options.sanitize}"] * bool(options.sanitize)
+    return " ".join([*words, f"--seconds {seconds:g}", f"--seed {seed}"])
 
 
 def _report(options: argparse.Namespace, form: Form, seconds: float, seed: int) -> dict[str, Any]:
@@ -175,10 +203,16 @@ ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def show(reports: Sequence[dict[str, Any]]) -> None:
-    """The tables: one of ours, a column for each, and one for each of the user's own."""
+    """The tables: one of ours, a column for each that ended, and one for each of the user's own;
+    then what was wrong.
+    """
     ours = [report for report in reports if not is_policy_file(report["free_tables"])]
-    if ours:
-        _show_ours(ours)
+    ended = [report for report in ours if "operations" in report]
+    if ended:
+        _show_ended(ended)
+    for report in ours:
+        if report["defect"]:
+            print(f"{report['form']}: {report['defect']}\n  again: {report['again']}")
     for report in reports:
         if report not in ours:
             from tests.stress.policy import show_policy
@@ -186,13 +220,7 @@ def show(reports: Sequence[dict[str, Any]]) -> None:
             show_policy(report)
 
 
-def _again(report: dict[str, Any]) -> str:
-    """The command whose threads do the same, though the host may interleave them otherwise."""
-    sizes = " ".join(f"--{name} {report[name]}" for name in ("threads", "tables", "pages"))
-    return f"python -m tests.stress --free-tables {report['form']} {sizes} --seed {report['seed']}"
-
-
-def _show_ours(reports: Sequence[dict[str, Any]]) -> None:
+def _show_ended(reports: Sequence[dict[str, Any]]) -> None:
     from rich import box
     from rich.table import Table
 
@@ -207,9 +235,6 @@ def _show_ours(reports: Sequence[dict[str, Any]]) -> None:
     for name, cell in ROWS.items():
         table.add_row(name, *(cell(report) for report in reports))
     Console(sys.stdout).print(table)
-    for report in reports:
-        if report["defect"]:
-            print(f"{report['form']}: {report['defect']}\n  again: {_again(report)}")
 
 
 if __name__ == "__main__":
@@ -217,4 +242,4 @@ if __name__ == "__main__":
         try:
             sys.exit(main())
         except KeyboardInterrupt:
-            sys.exit(130)
+            sys.exit(INTERRUPTED)

@@ -5,6 +5,7 @@ exactly once and never see one that is freed (docs/stress.md); and the sanitizer
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from native.cdef import ROOT
+from tests.stress import __main__ as command
 from tests.stress import policy
 from tests.stress.native import FORMS, STRESS, Died, Form, Run, stress
 from tests.stress.policy import PolicyRun, settings_of, stress_policy
@@ -148,6 +150,45 @@ def test_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "lost counts" in done.stdout and "seed 7" in done.stdout
     assert '"lost_counts": 0' in path.read_text()
+
+
+def test_json_that_cannot_be_written_is_told_first(tmp_path: Path) -> None:
+    done = run_command("-p", "scan", "--seconds", "600", "--json", str(tmp_path / "no" / "s.json"))
+    assert done.returncode == 73
+    assert done.stderr.startswith("stress: --json ") and "No such file" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "nr"), [(Died("it died of SIGABRT"), 1, 2), (KeyboardInterrupt(), 130, 1)]
+)
+def test_forms_that_ended_are_not_lost(
+    ends: BaseException,
+    code: int,
+    nr: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The second form dies, or is interrupted: the first is in the table and in the JSON."""
+
+    def run(what: Run) -> dict[str, Any]:
+        if what.form.free_tables == "scan":
+            raise ends
+        return stress(what)
+
+    monkeypatch.setattr(command, "stress", run)
+    path = tmp_path / "stress.json"
+    words = ["-p", "refcount", "-p", "scan", "--seconds", "0.4", "--seed", "7"]
+    assert command.main([*words, "--sanitize", "address", "--json", str(path)]) == code
+    reports = json.loads(path.read_text())
+    assert len(reports) == nr and reports[0]["operations"]["total"] > 0
+    said = capsys.readouterr().out
+    assert "lost counts" in said
+    if nr == 2:
+        assert reports[1]["defect"] == "it died of SIGABRT"
+        assert f"scan: it died of SIGABRT\n  again: {reports[1]['again']}" in said
+        assert reports[1]["again"].endswith("--sanitize address --seconds 0.2 --seed 7")
 
 
 def test_a_policy_of_ones_own_is_run_in_random_orders(monkeypatch: pytest.MonkeyPatch) -> None:
