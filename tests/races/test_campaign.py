@@ -118,6 +118,14 @@ def test_a_row_that_more_time_does_not_help_runs_once(monkeypatch: pytest.Monkey
     assert (result.verdict, len(clock.given["zap-visit"])) == ("UNFINISHED", 1)
 
 
+def test_with_store_buffers_all_orders_are_fewer_than_those_of_a_bound() -> None:
+    """Drains are no preemptions: fault-fault has thousands of orders without one, and 23 that
+    matter.
+    """
+    result = Exploring(Setting("fault-fault", "refcount", "tso"), Search(0)).run(None)
+    assert (result.verdict, result.complete, result.schedules) == ("passed", True, 23)
+
+
 @pytest.mark.parametrize(("model", "bound"), [("sc", 1), ("sc", 3), ("tso", 3)])
 def test_what_is_left_and_gone_on_with_is_the_same(model: str, bound: int) -> None:
     """Each time after a few orders, as if in another process: none is run twice, none is lost."""

@@ -246,10 +246,10 @@ def _not_deterministic(error: NotDeterministic) -> Failure:
 
 def _every_order(setting: Setting, search: Search) -> bool:
     """Whether to run every order that matters: also within a bound, where many are run twice,
-    if of two operations there may be fewer in all.
+    if of two operations there may be fewer in all. With store buffers any bound is such a one.
     """
     few = setting.nr_operations == 2 and not setting.points
-    return search.bound is None or (few and search.bound >= 2)
+    return search.bound is None or (few and (search.bound >= 2 or setting.model == "tso"))
 
 
 def unfinished(setting: Setting, search: Search) -> Result:
