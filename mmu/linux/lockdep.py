@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 _SPINLOCKS: Final = LOCK_PAGE_TABLE
 """Kinds up to this one spin; the others sleep."""
 
-Class = tuple[int, int]
-"""Kind of lock (LOCK_*) and subclass."""
+Kind = int | str
+"""LOCK_*; a spinlock of a policy of the user's own (mmu.linux.shared) has its name."""
+Class = tuple[Kind, int]
+"""Kind of lock and subclass."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class HeldLock:
     """struct held_lock."""
 
     lock: Hashable
-    kind: int
+    kind: Kind
     name: str
     read: bool
     subclass: int = 0
@@ -51,7 +53,7 @@ class HeldLock:
     @property
     def spins(self) -> bool:
         """Whether who holds it must not sleep."""
-        return self.kind <= _SPINLOCKS
+        return isinstance(self.kind, str) or self.kind <= _SPINLOCKS
 
     def __str__(self) -> str:
         return f"{self.name} ({'read' if self.read else 'write'})" if not self.spins else self.name
@@ -59,7 +61,8 @@ class HeldLock:
 
 def _class_name(key: Class) -> str:
     kind, subclass = key
-    return LOCK_NAMES[kind] + (f"/{subclass}" if subclass else "")
+    name = kind if isinstance(kind, str) else LOCK_NAMES[kind]
+    return name + (f"/{subclass}" if subclass else "")
 
 
 class Lockdep:
@@ -81,7 +84,7 @@ class Lockdep:
     # Taking and dropping.
 
     def acquire(
-        self, lock: Hashable, kind: int, name: str, *, read: bool = False, subclass: int = 0
+        self, lock: Hashable, kind: Kind, name: str, *, read: bool = False, subclass: int = 0
     ) -> None:
         """Before a lock is taken that may have to be waited for.
 
@@ -99,7 +102,7 @@ class Lockdep:
     def acquired(
         self,
         lock: Hashable,
-        kind: int,
+        kind: Kind,
         name: str,
         *,
         read: bool = False,

@@ -7,9 +7,11 @@ plain attributes of Python, the same state would be one that nobody sees to be s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
-from mmu.linux.bug import Bug
+from mmu.linux.bug import Bug, MmBug
+from mmu.linux.lockdep import Lockdep
 from mmu.linux.smp import local_irqs_off as local_irqs_off
 from mmu.linux.smp import smp_mb as smp_mb
 from mmu.linux.state import Kernel
@@ -132,7 +134,10 @@ class PerCpu:
 
 
 class SpinLock:
-    """spinlock_t, ``with lock:``. Who holds it does not sleep, and waits for no other CPU."""
+    """spinlock_t, ``with lock:``. Who holds it does not sleep. Locks of one ``name`` are of one
+    class (mmu.linux.lockdep): one is not taken inside another, nor in both orders with one of
+    another name.
+    """
 
     def __init__(self, kernel: Kernel, name: str) -> None:
         self.kernel = kernel
@@ -143,6 +148,7 @@ class SpinLock:
     def __enter__(self) -> None:
         kernel = self.kernel
         kernel.point("spin_lock")
+        self._tell(lambda lockdep: lockdep.acquire(self, self.name, self.name))
         kernel.instrument_write(self, "owner")
         had = True
         while self.owner and had:
@@ -151,6 +157,7 @@ class SpinLock:
         if not had:
             kernel.bug(Bug.LOCK_HELD)
         self.owner = kernel.c.this_cpu.id + 1
+        self._tell(lambda lockdep: lockdep.acquired(self, self.name, self.name))
 
     def __exit__(
         self,
@@ -160,5 +167,15 @@ class SpinLock:
     ) -> None:
         if self.owner != self.kernel.c.this_cpu.id + 1:
             self.kernel.bug(Bug.LOCK_NOT_HELD)
+        else:
+            self._tell(lambda lockdep: lockdep.release(self))
         self.kernel.write_once(self, "owner", 0)
         self.kernel.point("spin_unlock")
+
+    def _tell(self, what: Callable[[Lockdep], None]) -> None:
+        """Have lockdep look, if it is on; what it finds is kept for Kernel.check()."""
+        if self.kernel.lockdep is not None:
+            try:
+                what(self.kernel.lockdep)
+            except MmBug as error:
+                self.kernel.keep_error(error)

@@ -15,6 +15,7 @@ from mmu.linux.contention import LOCK_MMAP
 from mmu.linux.pgtable import entry_pfn
 from mmu.linux.rcupdate import rcu_qs, synchronize_rcu
 from mmu.linux.rwsem import RwSemaphore
+from mmu.linux.shared import SpinLock
 from mmu.linux.smp import local_irqs_off
 from mmu.twin import EntryPa
 from tests.linux.cpus import BASE, Cpus
@@ -155,3 +156,35 @@ def test_it_is_off_where_it_is_not_asked_for() -> None:
     from mmu.memory import Memory
 
     assert Kernel(Memory(1 << 20)).lockdep is None
+
+
+def own_locks(cpus: Cpus) -> tuple[SpinLock, SpinLock]:
+    return SpinLock(cpus.kernel, "the lock of a"), SpinLock(cpus.kernel, "the lock of b")
+
+
+def inside(cpus: Cpus, outer: SpinLock, inner: SpinLock) -> None:
+    with outer, inner:
+        pass
+    cpus.kernel.check()
+
+
+def test_a_policys_own_spinlocks_have_an_order(cpus: Cpus) -> None:
+    """A class for each name: two locks of one name are not taken inside each other either."""
+    a, b = own_locks(cpus)
+    inside(cpus, a, b)
+    inside(cpus, a, b)
+    text = told(Bug.LOCK_ORDER, lambda: inside(cpus, b, a))
+    assert "the circle the lock of b -> the lock of a -> the lock of b" in text
+    told(Bug.LOCK_ORDER, lambda: inside(cpus, a, SpinLock(cpus.kernel, a.name)))
+
+
+def test_nobody_sleeps_with_a_policys_own_spinlock(cpus: Cpus) -> None:
+    with own_locks(cpus)[0]:
+        text = told(Bug.SLEEP_IN_ATOMIC, lambda: cpus.mm.mmap_lock.lock(write=True))
+    assert "in atomic context: the lock of a" in text
+
+
+def test_a_policys_own_spinlock_that_is_kept_is_told(cpus: Cpus) -> None:
+    own_locks(cpus)[0].__enter__()
+    text = told(Bug.LOCK_KEPT, lambda: rcu_qs(cpus.kernel, cpus.kernel.this_cpu))
+    assert "CPU 0 has the lock of a" in text
