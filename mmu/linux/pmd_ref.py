@@ -22,8 +22,8 @@ The life of a PMD table::
 
 Both designs look up in an RCU read section: under a lock it would be the one page_table_lock of the
 mm, at each fault. So frames of counted PMD and PUD tables are freed after a grace period by
-``refcount-pmdlock`` too. Who finds a count of 0 starts again from the PGD, after it did the
-freer's work itself, so nobody waits for a freer that is preempted (D2).
+``refcount-pmdlock`` too. Who finds a count of 0 does the freer's work itself and looks again at the
+entry above, whose table it visits: nobody waits for a freer that is preempted (D2).
 
 The count lives in ``struct page.pte_refcount``, and ``struct page.pmd`` is where the entry is that
 refers to the table. Neither a PMD nor a PUD table ever moves: who got a reference has the right
