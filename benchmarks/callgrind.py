@@ -8,6 +8,7 @@ of the module is disassembled to tell.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,17 @@ class Executed:
 
     instructions: int
     atomics: int
+
+
+def compiler() -> str:
+    """The compiler that is here and its version: what it makes of the C code is what is counted.
+    "" if there is none.
+    """
+    path = shutil.which(os.environ.get("CC", "gcc"))
+    if path is None:
+        return ""
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0]
 
 
 def executed(

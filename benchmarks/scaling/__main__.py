@@ -132,6 +132,7 @@ def _guest(_results: Results, quick: bool) -> Any:
 
 
 def _refill(_results: Results, quick: bool) -> Any:
+    from benchmarks.callgrind import compiler
     from benchmarks.refcount import refcount_refill
     from benchmarks.scaling import guest
 
@@ -139,7 +140,8 @@ def _refill(_results: Results, quick: bool) -> Any:
     if quick:
         return {"guest": rows, "instructions": []}
     progress("refill: instructions")
-    return {"guest": rows, "instructions": [each.record() for each in refcount_refill()]}
+    counted = [each.record() for each in refcount_refill()]
+    return {"guest": rows, "instructions": counted, "compiler": compiler()}
 
 
 def _simulation(function: str) -> Callable[[Results, bool], Any]:

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks import calm, fault_time, refcount_threads
+from benchmarks.callgrind import compiler
 from benchmarks.calm import Round
 from benchmarks.measure import BenchmarkError
 from benchmarks.multi_fault import Row, with_times
 from benchmarks.priority import real_time
+from benchmarks.refcount import refcount_fault, refcount_refill
 from benchmarks.scaling import document, host, threads
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,3 +220,18 @@ def test_the_page_has_each_table_once_and_says_what_the_results_do():
     assert "-->\n<!-- end" not in text
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     assert document.with_tables(text, results) == text
+
+
+@pytest.mark.stress
+def test_the_instructions_that_the_page_calls_exact_are_those_of_a_fresh_run():
+    """Else the C code changed since: `python -m benchmarks.scaling --only refill --only fault`."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if results["refill"]["compiler"] != compiler():
+        pytest.skip(f"the page has those of {results['refill']['compiler']}")
+    recorded = {row["name"]: row["ours"] for row in results["fault"] if row["unit"] != "ns"}
+    recorded |= {row["name"]: row["ours"] for row in results["refill"]["instructions"]}
+    try:
+        fresh = {each.name: each.ours for each in (*refcount_refill(), *refcount_fault())}
+    except BenchmarkError as error:
+        pytest.skip(str(error))
+    assert fresh == pytest.approx(recorded, abs=0.005)
