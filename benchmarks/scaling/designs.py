@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How a PTE table is found, counted and freed: four designs, as what they do to lines and locks.
 
-- **none**: a lookup reads the PMD; a table stays.
+- **none**: a lookup is a read section that reads the PMD; a table stays.
 - **pmd_lock**: a lookup takes the PMD lock and adds 1 to the count.
 - **RCU**: a lookup is a read section: it reads the PMD, adds 1 and reads the PMD again.
-- **per-CPU**: a lookup adds 1 to a counter of its CPU. Who empties the table makes it atomic, and
-  adds the counters of all CPUs up a grace period later.
+- **per-CPU**: a lookup is a read section that adds 1 to a counter of its CPU. Who empties the table
+  makes it atomic, and adds the counters of all CPUs up a grace period later. If it is in use then,
+  its counters are on again, until somebody empties it once more.
 
 In all that count, the visitor's reference becomes that of the entry it sets, and a zap subtracts
 its entries and itself. Who finds the count 0 clears the PMD under the PMD lock; then the table is
 free, under pmd_lock at once, else a grace period later.
 
 The count and the PTE lock stand in one line, that of the table's struct page (v6.18: ptdesc).
+
+That a lookup without a count is a read section too is so in v6.18 (pte_offset_map_lock()) and in
+native/mm/pte_ref.c. The kernels that the series was measured on had none there: ``sections`` is
+false for them.
 """
 
 from __future__ import annotations
@@ -66,11 +71,16 @@ class Table:
 class Slot:
     """A PMD entry: the table that stands in it, if any."""
 
-    def __init__(self, machine: Machine, pmd: PmdTable, number: int, design: Design) -> None:
-        self._machine = machine
+    def __init__(
+        self, machine: Machine, pmd: PmdTable, number: int, design: Design, *, sections: bool = True
+    ) -> None:
+        self.machine = machine
         self._pmd = pmd
         self._line = pmd.line(number)
         self._design = design
+        self.sections = sections
+        """Lookups without a count are read sections."""
+        self._in_section = design is not Design.PMD_LOCK and (sections or design is not Design.NONE)
         self.table: Table | None = None
         self.frees = 0
         self.allocations = 0
@@ -79,7 +89,7 @@ class Slot:
 
     def get(self, cpu: Cpu) -> Steps:
         """Find the table for a visit; ``table`` is None if there is none, and nothing is held."""
-        parameters = self._machine.parameters
+        parameters = self.machine.parameters
         if self._design is Design.PMD_LOCK:
             yield from self._pmd.lock.acquire(cpu)
             yield from self._line.read(cpu)
@@ -88,10 +98,11 @@ class Slot:
                 yield from self.table.line.modify(cpu)
             yield from self._pmd.lock.release(cpu)
             return
+        if self._in_section:
+            cpu.spend(parameters.rcu_read)
         yield from self._line.read(cpu)
         if self._design is Design.NONE or self.table is None:
             return
-        cpu.spend(parameters.rcu_read)
         self.table.visitors += 1
         if self._design is Design.PER_CPU:
             yield from self._count(cpu, self.table)
@@ -104,18 +115,18 @@ class Slot:
         if table.dying:
             yield from table.line.modify(cpu)
         else:
-            cpu.spend(self._machine.parameters.percpu_pair / 2)
+            cpu.spend(self.machine.parameters.percpu_pair / 2)
 
     def alloc_get(self, cpu: Cpu) -> Steps:
         """get(), and install a table if there is none."""
         yield from self.get(cpu)
         if self.table is not None:
             return
-        cpu.extra_work(self._machine.parameters.table_alloc)
+        cpu.extra_work(self.machine.parameters.table_alloc)
         yield from self._pmd.lock.acquire(cpu)
         yield from cpu.catch_up()
         if self.table is None:
-            self.table = Table(self._machine)
+            self.table = Table(self.machine)
             self.allocations += 1
             yield from self._line.modify(cpu)
         elif self._design is not Design.NONE:
@@ -138,7 +149,7 @@ class Slot:
     def _entry(self, table: Table, page: int) -> Line:
         number = page // PTES_IN_A_LINE
         if number not in table.entries:
-            table.entries[number] = Line(self._machine)
+            table.entries[number] = Line(self.machine)
         return table.entries[number]
 
     def zap(self, cpu: Cpu, pages: range) -> Steps:
@@ -148,7 +159,7 @@ class Slot:
         if table is None:
             return
         yield from table.ptl.acquire(cpu)
-        cpu.work(self._machine.parameters.zap_page * len(pages))
+        cpu.work(self.machine.parameters.zap_page * len(pages))
         for page in range(pages.start, pages.stop, PTES_IN_A_LINE):
             yield from self._entry(table, page).store(cpu)
         table.present.difference_update(pages)
@@ -167,24 +178,28 @@ class Slot:
         if self._design is Design.PER_CPU:
             table.dying = True
             yield from table.mode.modify(cpu)
-            since = self._machine.env.now
-            self._machine.rcu.call(lambda: self._sum(cpu, table, since))
+            since = self.machine.env.now
+            self.machine.rcu.call(lambda: self._sum(cpu, table, since))
         else:
-            yield from self._free(cpu, table, self._machine.env.now)
+            yield from self._free(cpu, table, self.machine.env.now)
 
     def _sum(self, cpu: Cpu, table: Table, since: float) -> None:
         """Per-CPU, a grace period later: add all counters up; free the table, or revive it."""
-        machine = self._machine
+        machine = self.machine
         others = len(machine.cpus) - 1
         cpu.spend(machine.parameters.atomic + others * machine.parameters.transfer)
         if table.present or table.visitors:
-            table.dying = False
-            cpu.spend(machine.parameters.transfer)
+            self._revive(cpu, table)
         elif self.table is table:
             machine.env.process(self._free(cpu, table, since))
 
+    def _revive(self, cpu: Cpu, table: Table) -> None:
+        """Per-CPU: the table is in use again, and its counters are."""
+        table.dying = False
+        cpu.spend(self.machine.parameters.transfer)
+
     def _free(self, cpu: Cpu, table: Table, since: float) -> Steps:
-        machine = self._machine
+        machine = self.machine
         yield from self._pmd.lock.acquire(cpu)
         yield from cpu.catch_up()
         freed = self.table is table and not table.present and not table.visitors
@@ -200,6 +215,8 @@ class Slot:
                 self._freed(since)()
             else:
                 machine.rcu.free_table(self._freed(since))
+        elif self._design is Design.PER_CPU and self.table is table:
+            self._revive(cpu, table)
 
     def _freed(self, since: float) -> Callable[[], None]:
-        return lambda: self.free_ns.append(self._machine.env.now - since)
+        return lambda: self.free_ns.append(self.machine.env.now - since)

@@ -250,6 +250,9 @@ class Rcu:
         self.pending = 0
         """Tables that wait to be freed."""
         self.pending_max = 0
+        self.tables = 0
+        """Tables that were given to free_table()."""
+        self._table_ns, self._since = 0.0, 0.0
 
     def call(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called after a grace period that begins from now on."""
@@ -260,14 +263,26 @@ class Rcu:
 
     def free_table(self, freed: Callable[[], None] = lambda: None) -> None:
         """Have a table's frame freed after a grace period."""
-        self.pending += 1
+        self._count(1)
+        self.tables += 1
         self.pending_max = max(self.pending_max, self.pending)
 
         def free() -> None:
-            self.pending -= 1
+            self._count(-1)
             freed()
 
         self.call(free)
+
+    def table_ns(self) -> float:
+        """The times that all tables have waited, together."""
+        self._count(0)
+        return self._table_ns
+
+    def _count(self, change: int) -> None:
+        now = self._machine.env.now
+        self._table_ns += self.pending * (now - self._since)
+        self._since = now
+        self.pending += change
 
     def _grace_periods(self) -> Steps:
         while self._waiting:

@@ -32,6 +32,8 @@ class Pattern(str, Enum):
 SHARED_AREAS, SINGLE_AREAS = 8, 64
 WARM_UP = 0.25
 """Rounds of each thread before anything counts."""
+SETTLING = 4
+"""Grace periods until as many tables come back as are taken out: per-CPU ones wait for four."""
 Parts = list[tuple[Slot, range]]
 """Areas, and the pages in each."""
 
@@ -58,6 +60,12 @@ class Workload:
     seed: int = 0
     calls: int = 1
     """Of MADV_DONTNEED, by which the pages of an area are given back."""
+    sections: bool = True
+    """Lookups without a count are RCU read sections, as in v6.18; not so on the kernels that the
+    series was measured on.
+    """
+    periods: int = 0
+    """Instead of rounds: so many grace periods, after SETTLING of them."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +83,16 @@ class Figures:
     tables_freed: int
     pending: int
     """Tables that waited for a grace period at the end."""
+    pending_mean: float
+    """Tables that waited for a grace period, mean over the time that counts."""
     pending_max: int
     """Most tables that waited for a grace period at once."""
+    freed_per_s: float
+    """Tables taken out of their PMD, in the time that counts."""
     free_ns: float
     """From the last reference to the frame's return, mean; 0 if none was freed."""
+    wait_ns: float
+    """Of that, from the table's leaving its PMD."""
 
     def record(self) -> dict[str, Any]:
         """The JSON object."""
@@ -88,7 +102,8 @@ class Figures:
 def simulate(workload: Workload, parameters: Parameters) -> Figures:
     """Run it: the same workload, parameters and seed give the same figures.
 
-    Threads start anywhere in a round; what is counted begins after a quarter of one.
+    Threads start anywhere in a round; what is counted begins after a quarter of one, or after
+    grace periods if it goes on for such.
     """
     machine = Machine(workload.cpus, parameters, workload.seed)
     areas = Areas(machine, workload)
@@ -96,15 +111,15 @@ def simulate(workload: Workload, parameters: Parameters) -> Figures:
     for cpu in machine.cpus:
         vma = one if workload.vmas is Vmas.ONE else Line(machine)
         machine.env.process(_thread(cpu, areas, vma, workload.calls))
-    a_round = areas.faults_in_a_round()
-    machine.run_faults(max(1, round(WARM_UP * a_round * workload.cpus)))
-    since, transfers = machine.env.now, machine.transfers
+    _run(machine, areas, workload, WARM_UP, SETTLING)
+    since, total, transfers = machine.env.now, machine.faults, machine.transfers
     waits, waited = machine.lock_waits, machine.lock_waited
-    total = max(1, round(workload.rounds * a_round * workload.cpus))
-    machine.run_faults(total)
-    elapsed = machine.env.now - since
+    frees, table_ns = areas.frees(), machine.rcu.table_ns()
+    _run(machine, areas, workload, workload.rounds, workload.periods)
+    elapsed, total = machine.env.now - since, machine.faults - total
     transfers, waits = machine.transfers - transfers, machine.lock_waits - waits
     waited = machine.lock_waited - waited
+    frees, table_ns = areas.frees() - frees, machine.rcu.table_ns() - table_ns
     pending = machine.rcu.pending
     machine.drain()
     free_ns = [ns for slot in areas.slots for ns in slot.free_ns]
@@ -117,9 +132,21 @@ def simulate(workload: Workload, parameters: Parameters) -> Figures:
         tables_allocated=sum(slot.allocations for slot in areas.slots),
         tables_freed=sum(slot.frees for slot in areas.slots),
         pending=pending,
+        pending_mean=table_ns / elapsed,
         pending_max=machine.rcu.pending_max,
+        freed_per_s=frees / elapsed * 1e9,
         free_ns=mean(free_ns) if free_ns else 0.0,
+        wait_ns=machine.rcu.table_ns() / max(1, machine.rcu.tables),
     )
+
+
+def _run(machine: Machine, areas: Areas, workload: Workload, rounds: float, periods: int) -> None:
+    """Go on for so many rounds of each thread, or grace periods if the workload has such."""
+    if workload.periods:
+        machine.env.run(machine.env.now + periods * machine.parameters.grace_period)
+    else:
+        faults = rounds * areas.faults_in_a_round() * workload.cpus
+        machine.run_faults(max(1, round(faults)))
 
 
 class Areas:
@@ -138,6 +165,10 @@ class Areas:
             return SHARED_AREAS * PAGES // self._workload.cpus
         return sum(len(pages) for _, pages in self._parts[0])
 
+    def frees(self) -> int:
+        """Tables that were taken out of their PMD, so far."""
+        return sum(slot.frees for slot in self.slots)
+
     def of(self, cpu: int) -> Parts:
         """What a thread touches in its next round."""
         if self._workload.pattern is Pattern.LOOP:
@@ -148,7 +179,14 @@ class Areas:
         number = len(self.slots)
         if number and number % PAGES == 0:
             self._pmd = PmdTable(self._machine)
-        slot = Slot(self._machine, self._pmd, number % PAGES, self._workload.design)
+        workload = self._workload
+        slot = Slot(
+            self._machine,
+            self._pmd,
+            number % PAGES,
+            workload.design,
+            sections=workload.sections,
+        )
         self.slots.append(slot)
         return slot
 
@@ -189,16 +227,20 @@ def _pieces(pages: range, number: int) -> list[range]:
     return [pages[at : at + size] for at in range(0, len(pages), size)]
 
 
-def _lock_alone(parameters: Parameters) -> float:
-    """What of a measured time the model spends on locks itself: the VMA's, and the PTE lock."""
-    return parameters.shared_accesses * parameters.atomic + parameters.lock
+def _modelled(slot: Slot) -> float:
+    """What of a measured time without a count the model spends itself: the VMA's lock, the PTE
+    lock, and the read section of a lookup if it is one.
+    """
+    parameters = slot.machine.parameters
+    section = parameters.rcu_read if slot.sections else 0.0
+    return parameters.shared_accesses * parameters.atomic + parameters.lock + section
 
 
 def _fault(cpu: Cpu, slot: Slot, page: int, vma: Line) -> Steps:
     parameters = cpu.machine.parameters
     yield from _access(cpu, vma, first=True)
     yield from slot.alloc_get(cpu)
-    cpu.work(max(0.0, parameters.fault - _lock_alone(parameters)))
+    cpu.work(max(0.0, parameters.fault - _modelled(slot)))
     yield from slot.set(cpu, page)
     yield from _access(cpu, vma, first=False)
     yield from cpu.catch_up()
@@ -207,7 +249,7 @@ def _fault(cpu: Cpu, slot: Slot, page: int, vma: Line) -> Steps:
 def _madvise(cpu: Cpu, slot: Slot, pages: range, vma: Line) -> Steps:
     parameters = cpu.machine.parameters
     yield from _access(cpu, vma, first=True)
-    cpu.work(max(0.0, parameters.zap_call - _lock_alone(parameters)))
+    cpu.work(max(0.0, parameters.zap_call - _modelled(slot)))
     yield from slot.zap(cpu, pages)
     yield from cpu.flush_others()
     yield from _access(cpu, vma, first=False)
