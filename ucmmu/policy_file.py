@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
+from ucmmu.beside import PACKAGE, builtins_in
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import is_policy_file
 from ucmmu.text import did_you_mean, printable
@@ -84,7 +86,7 @@ def _module(place: str) -> ModuleType:
 
 def python_file(place: str, prefix: str) -> ModuleType:
     """The file, executed once, as the module ``prefix`` and its path; modules beside it can be
-    imported. Raises BadFile.
+    imported (ucmmu.beside). Raises BadFile.
     """
     shown = printable(place)
     if not os.path.exists(place):
@@ -99,7 +101,7 @@ def python_file(place: str, prefix: str) -> ModuleType:
     if made is None or made.loader is None:
         raise BadFile(f"{shown}: is no Python file (.py)")
     module = sys.modules[key] = module_from_spec(made)
-    sys.path.insert(0, os.path.dirname(path))
+    vars(module)["__builtins__"] = builtins_in(os.path.dirname(path))
     try:
         made.loader.exec_module(module)
     except KeyboardInterrupt:
@@ -107,8 +109,6 @@ def python_file(place: str, prefix: str) -> ModuleType:
     except BaseException as error:
         del sys.modules[key]
         raise BadFile(f"{shown}{_where(error, path)}: {_what(error, prefix)}") from None
-    finally:
-        sys.path.remove(os.path.dirname(path))
     return module
 
 
@@ -126,6 +126,7 @@ def _what(error: BaseException, prefix: str = _KEY) -> str:
             "ImportError: it is in no package: import a file beside it by its name, without a dot"
         )
     text = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = re.sub(rf"{PACKAGE}\d+\.", "", text)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -134,7 +135,7 @@ def _class_in(module: ModuleType, place: str, name: str) -> type[FreeTablesPolic
 
     shown = printable(place)
     known = [key for key, value in vars(module).items() if _is_policy(value, module)]
-    found = getattr(module, name, None)
+    found = vars(module).get(name)
     if found is None:
         has = f"it has {', '.join(known)}" if known else "it has no subclass of FreeTablesPolicy"
         raise _refused(f"{shown}: no class {name!r}: {has}{did_you_mean(name, known)}")

@@ -6,6 +6,7 @@ with it is one line with file, line and reason, and exit code POLICY, the statis
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,45 @@ def test_a_file_is_executed_once_and_its_neighbours_are_found(tmp_path: Path) ->
     first, second = load_policy(f"{path}:A"), load_policy(f"{path}:B")
     assert issubclass(second, first.__mro__[1]) and load_policy(f"{path}:A") is first
     assert policy_label(first) == f"{path}:A"
+
+
+def test_folders_do_not_share_neighbours(tmp_path: Path) -> None:
+    """Two files in two folders import a neighbour of the same name: each has its own, also in a
+    method that is called later, and in a neighbour's function. What is ours is not found there.
+    """
+    text = (
+        f"{HEAD}import beside_it, random\nfrom beside_it import NAME\nclass Mine(FreeTablesPolicy):"
+    )
+    text += (
+        "\n  def kept(self, table):\n    import late\n    return late.name(), random.NAME, NAME\n"
+    )
+    made = []
+    for name in ("old", "new"):
+        (tmp_path / name / "mmu").mkdir(parents=True)
+        for beside in ("beside_it.py", "random.py", "even_later.py"):
+            written(tmp_path / name, f"NAME = {name!r}\n", beside)
+        later = "def name():\n  from even_later import NAME\n  return NAME\n"
+        written(tmp_path / name, later, "late.py")
+        made.append(load_policy(f"{written(tmp_path / name, text, 'p.py')}:Mine"))
+    for name, policy in zip(("old", "new"), made, strict=True):
+        assert vars(policy.__mro__[1])["kept"](None, 0) == (name, name, name)
+    assert random.random() < 1 and "beside_it" not in sys.modules
+    assert str(tmp_path / "old") not in sys.path
+
+
+def test_a_file_may_leave_sys_path_as_it_likes(tmp_path: Path) -> None:
+    """Its folder is not looked for there; and attributes of the module are not asked for."""
+    text = "import sys\nsys.path[:] = list(sys.path)\ndef __getattr__(name): return 1 // 0\n"
+    with pytest.raises(Failure, match="no class 'Mine': it has no subclass"):
+        load_policy(f"{written(tmp_path, text)}:Mine")
+
+
+def test_a_neighbour_is_named_as_the_file_names_it(tmp_path: Path) -> None:
+    """Not as we do."""
+    written(tmp_path, "", "beside_it.py")
+    path = written(tmp_path, "from beside_it import more\n")
+    with pytest.raises(Failure, match="cannot import name 'more' from 'beside_it'"):
+        load_policy(f"{path}:Mine")
 
 
 def test_a_name_that_is_none_of_ours() -> None:

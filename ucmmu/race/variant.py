@@ -170,7 +170,7 @@ def _load(spec: str) -> type[Variant]:
         module = python_file(place, "ucmmu_variant_")
     except BadFile as error:
         raise MmuError(str(error)) from None
-    found = getattr(module, name, None)
+    found = vars(module).get(name)
     if not isinstance(found, type) or not issubclass(found, Variant) or found is Variant:
         known = [word for word, value in vars(module).items() if _is_variant(value)]
         hint = f"; it has {', '.join(known)}" if known else ""
