@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import sys
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ucmmu.beside import PACKAGE, builtins_in
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import is_policy_file
-from ucmmu.text import did_you_mean, printable
+from ucmmu.text import did_you_mean, printable, text_of, told_by
 
 if TYPE_CHECKING:
     from traceback import StackSummary
@@ -63,9 +62,7 @@ def load_policy(spec: str) -> type[FreeTablesPolicy]:
     if spec not in _loaded:
         place, _, name = spec.rpartition(":")
         found = _class_in(_module(place), place, name)
-        _check_methods(found, place)
-        label = spec.removeprefix("./")
-        _loaded[spec] = type(found.__name__, (found,), {"label": label, "__module__": __name__})
+        _loaded[spec] = _checked(found, spec, place)
     return _loaded[spec]
 
 
@@ -121,13 +118,13 @@ def _where(error: BaseException, path: str) -> str:
 
 
 def _what(error: BaseException, prefix: str = _KEY) -> str:
-    if isinstance(error, ImportError) and prefix in str(error):
+    if isinstance(error, ImportError) and prefix in text_of(error):
         return (
             "ImportError: it is in no package: import a file beside it by its name, without a dot"
         )
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    text = re.sub(rf"{PACKAGE}\d+\.", "", text)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}"
+    return re.sub(rf"{PACKAGE}\d+\.", "", told_by(error))
 
 
 def _class_in(module: ModuleType, place: str, name: str) -> type[FreeTablesPolicy]:
@@ -156,26 +153,20 @@ def _is_policy(value: object, module: ModuleType) -> bool:
     )
 
 
-def _check_methods(found: type[FreeTablesPolicy], place: str) -> None:
-    """Each method that takes the place of one of ours takes the same arguments."""
-    from mmu.linux.free_tables import FreeTablesPolicy
+def _checked(found: type[FreeTablesPolicy], spec: str, place: str) -> type[FreeTablesPolicy]:
+    """The class, each of whose methods is checked: its signature now, what it does at each call."""
+    from ucmmu.policy_checks import BadPolicy, check_class, guarded
 
-    for name, ours in vars(FreeTablesPolicy).items():
-        own = inspect.getattr_static(found, name)
-        if not callable(ours) or own is ours:
-            continue
-        if not inspect.isfunction(own):
-            raise _refused(f"{printable(place)}: {found.__name__}.{name} must be a method")
-        wanted = inspect.signature(ours)
-        try:
-            inspect.signature(own).bind(*wanted.parameters)
-        except TypeError:
-            line = own.__code__.co_firstlineno
-            raise _refused(
-                f"{printable(place)}, line {line}: {found.__name__}.{name} must take"
-                f" ({', '.join(wanted.parameters)}), not"
-                f" ({', '.join(inspect.signature(own).parameters)})"
-            ) from None
+    label = spec.removeprefix("./")
+    try:
+        check_class(found)
+        members = {**guarded(found), "label": label, "__module__": __name__}
+        return type(found.__name__, (found,), members)
+    except BadPolicy as error:
+        raise _refused(error.told(place)) from None
+    except Exception as error:  # of its __init_subclass__()
+        path = os.path.realpath(place)
+        raise _refused(f"{printable(place)}{_where(error, path)}: {_what(error)}") from None
 
 
 def policy_failure(policy: Policy, error: BaseException) -> str | None:
@@ -185,30 +176,30 @@ def policy_failure(policy: Policy, error: BaseException) -> str | None:
     """
     from mmu.linux.bug import MmBug
     from mmu.linux.policy import FreeTables
+    from ucmmu.policy_checks import PolicyError, raised_at
 
     if isinstance(policy, FreeTables):
         return None
     label = policy_label(policy)
     if isinstance(error, MmBug):
         return f"{label} broke an invariant: {error}"
-    files = set(_files_of(policy))
-    for frame in reversed(_frames(error)):
-        if frame.filename in files:
-            place = printable(os.path.relpath(frame.filename))
-            return f"{label}: {place}, line {frame.lineno}, in {frame.name}(): {_what(error)}"
+    if isinstance(error, PolicyError):
+        return f"{label}: {error}"
+    text = raised_at(error, set(_files_of(policy)))
+    if text is not None:
+        return f"{label}: {text}"
     last = _frames(error)[-1:]
     where = f" (in {last[0].name}(), {os.path.basename(last[0].filename)})" if last else ""
     return f"under {label}: {_what(error)}{where}"
 
 
 def _files_of(policy: type[FreeTablesPolicy]) -> Iterator[str]:
-    """The files of the user's that its methods are in."""
-    from mmu.linux.free_tables import FreeTablesPolicy
-
-    for cls in policy.__mro__:
-        module = sys.modules.get(cls.__module__)
-        if issubclass(cls, FreeTablesPolicy) and not cls.__module__.startswith(("mmu.", "ucmmu.")):
-            yield str(getattr(module, "__file__", ""))
+    """The files of the user's that its methods are in, and all that were loaded for a policy."""
+    modules = [cls.__module__ for cls in policy.__mro__ if cls is not object]
+    own = [name for name in modules if not name.startswith(("mmu.", "ucmmu."))]
+    loaded = [name for name in sys.modules if name.startswith((_KEY, PACKAGE))]
+    for name in [*own, *loaded]:
+        yield str(getattr(sys.modules.get(name), "__file__", ""))
 
 
 def _frames(error: BaseException) -> StackSummary:

@@ -39,6 +39,7 @@ from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.host_terminal import HostTerminal
 from ucmmu.link import HUSHED, RAW, STOP, STOP_SIGNALS, Link, Message, heeded
 from ucmmu.sizes import format_size
+from ucmmu.text import text_of
 
 GRACE = 10.0
 """Seconds between asking a child to stop and killing it, if it has sent no figures."""
@@ -388,7 +389,7 @@ def _flush() -> None:
 
 def internal_error(error: BaseException) -> str:
     """The one line that an unforeseen exception becomes."""
-    text = " ".join(str(error).split()) or "no message"
+    text = " ".join(text_of(error).split()) or "no message"
     return f"internal error: {type(error).__name__}: {text} (UCMMU_DEBUG=1 shows where)"
 
 

@@ -41,6 +41,28 @@ def shortened(text: str, width: int = MAX_NAME) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def text_of(error: BaseException) -> str:
+    """What an exception says; its class is the user's own, perhaps, and says nothing."""
+    try:
+        return str(error)
+    except BaseException as other:
+        return f"(its text cannot be had: {type(other).__name__})"
+
+
+def told_by(error: BaseException) -> str:
+    """An exception's kind, and what it says."""
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def repr_of(value: object) -> str:
+    """``value`` as Python writes it, in short."""
+    try:
+        return shortened(repr(value))
+    except Exception:
+        return f"a {type(value).__name__}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'exact'?`` if one of the known words is near, else nothing."""
     import difflib

@@ -167,6 +167,10 @@ class Instrument(Protocol):
         """What this CPU stored before is seen by all, before it goes on."""
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 class Kernel:
     """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
 
@@ -276,24 +280,29 @@ class Kernel:
 
     def policy_figures(self) -> dict[str, int]:
         """What a policy of one's own says of itself, and "memory kept at most, bytes"; of ours
-        nothing. Raises TypeError if what it says is not names and whole numbers.
+        nothing. Raises TypeError if what it says is not names and whole numbers, or no number of
+        bytes.
         """
         if self.task_work is None:
             return {}
         figures = self.free_tables.figures()
         if not isinstance(figures, dict) or not all(
-            isinstance(name, str) and isinstance(value, int) for name, value in figures.items()
+            isinstance(name, str) and _is_whole(value) for name, value in figures.items()
         ):
             raise TypeError(f"figures() must return whole numbers by name, not {figures!r}")
         return {
             **figures,
-            "memory kept at most, bytes": max(
-                self.policy_memory_max, self.free_tables.memory_kept()
-            ),
+            "memory kept at most, bytes": max(self.policy_memory_max, self._memory_kept()),
         }
 
+    def _memory_kept(self) -> int:
+        kept = self.free_tables.memory_kept()
+        if not _is_whole(kept) or kept < 0:
+            raise TypeError(f"memory_kept() must return a whole number of bytes, not {kept!r}")
+        return kept
+
     def _policys_work(self) -> None:
-        self.policy_memory_max = max(self.policy_memory_max, self.free_tables.memory_kept())
+        self.policy_memory_max = max(self.policy_memory_max, self._memory_kept())
         self.free_tables.task_work()
 
     def add_cpu(self, mmu: Mmu) -> Cpu:

@@ -5,9 +5,12 @@ a WrongOption in one line.
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from mmu.linux.free_tables import FreeTablesPolicy
+from mmu.linux.state import MmStruct
 from ucmmu.testing.mm import make_mm
 from ucmmu.testing.options import WrongOption, ids, machines
 
@@ -32,9 +35,21 @@ def test_an_mm_under_it(policy: object, engine: str) -> None:
     assert isinstance(mm.kernel.free_tables, FreeTablesPolicy)
 
 
+class WithoutHolder(FreeTablesPolicy):
+    """Takes other arguments."""
+
+    def table_get(self, mm: MmStruct, table: int, nr: int) -> None:  # type: ignore[override]
+        """Nothing."""
+
+
 @pytest.mark.parametrize(
     ("policy", "engine", "said"),
     [
+        (
+            WithoutHolder,
+            "c",
+            f"policy {os.path.relpath(__file__)}, line 41: WithoutHolder.table_get must take",
+        ),
         (int, "python", "policy int is no subclass of FreeTablesPolicy"),
         ("nothing.py:Mine", "python", "--free-tables nothing.py: no such file"),
         ("refcnt", "python", "no policy 'refcnt'"),

@@ -21,6 +21,7 @@ from ucmmu.race.program import (
     Step,
     TakesAgain,
 )
+from ucmmu.text import text_of
 
 FAILURES: Final = (Exception, SystemExit)
 """What ends a run as failed: a policy of the user's own may call sys.exit()."""
@@ -139,7 +140,7 @@ def told(error: BaseException) -> str:
     """What an exception says, and where it was raised unless it is a check's: it is then a mistake
     in the code of a variant or a policy.
     """
-    text = str(error)
+    text = text_of(error)
     where = extract_tb(error.__traceback__)[-1:]
     if not where or (text and isinstance(error, (AssertionError, MmuError))):
         return text

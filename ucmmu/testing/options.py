@@ -22,6 +22,7 @@ from mmu.linux.state import TablePolicy, policy_number
 from mmu.x86 import Feature, Geometry, load_geometry
 from ucmmu.exit_codes import Failure
 from ucmmu.options import is_policy_file
+from ucmmu.policy_checks import BadPolicy, check_class
 from ucmmu.policy_file import find_policy, load_policy
 
 ENGINES = ("c", "python")
@@ -185,6 +186,10 @@ def _check_own_policy(value: object) -> None:
     if isinstance(value, type):
         if not issubclass(value, FreeTablesPolicy):
             raise WrongOption(f"policy {value.__name__} is no subclass of FreeTablesPolicy")
+        try:
+            check_class(value)
+        except BadPolicy as error:
+            raise WrongOption(f"policy {error.told()}") from None
         return
     try:
         load_policy(str(value))
