@@ -70,15 +70,17 @@ def load() -> None:
 
 def run_text(report: Report) -> str:
     """The short table of one run, and what its user should know, for stderr."""
+    from rich.text import Text
+
     from ucmmu.terminal import rendered
 
     table = _table(_title(report))
     table.add_column("figure")
-    table.add_column(_way(report), justify="right")
+    table.add_column(Text(_way(report)), justify="right")
     for label, key, form in _ROWS:
         table.add_row(label, form(report.get(key)))
     for label, text in [*_tlb_lines(report), *_policy_lines(report)]:
-        table.add_row(label, text)
+        table.add_row(Text(label), text)
     uses = (str(use["text"]) for use in report.get("stale_translations") or [])
     remarks = _lines([*_remarks(report), *uses])
     processes = report.get("processes") or []
@@ -88,6 +90,8 @@ def run_text(report: Report) -> str:
 
 def _processes(reports: Sequence[Report]) -> Table:
     """A row for each process, in the order of their making."""
+    from rich.text import Text
+
     table = _table("the processes")
     table.add_column("PID", justify="right", no_wrap=True)
     table.add_column("PPID", justify="right", no_wrap=True)
@@ -99,7 +103,7 @@ def _processes(reports: Sequence[Report]) -> Table:
         table.add_row(
             str(report["pid"]),
             str(report["ppid"] or "–"),
-            shortened(printable(report["program"].rpartition("/")[2]), 20),
+            Text(shortened(printable(report["program"].rpartition("/")[2]), 20)),
             _ending(report),
             *(_of_process(report, key, form) for _, key, form in _COLUMNS),
         )
@@ -123,12 +127,14 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
 
 def compare_text(reports: Mapping[str, Report], fd: int) -> str:
     """One table of several runs of one program, a column for each, for the stream ``fd``."""
+    from rich.text import Text
+
     from ucmmu.terminal import rendered
 
     table = _table(_title(next(iter(reports.values()))))
     table.add_column("empty PTE tables are freed")
     for report in reports.values():
-        table.add_column(_way(report), justify="right")
+        table.add_column(Text(_way(report)), justify="right")
     for label, key, form in _ROWS:
         table.add_row(label, *(form(report.get(key)) for report in reports.values()))
     tlb = [dict(_tlb_lines(report)) for report in reports.values()]
@@ -136,7 +142,7 @@ def compare_text(reports: Mapping[str, Report], fd: int) -> str:
         table.add_row(label, *(lines.get(label, "–") for lines in tlb))
     own = [dict(_policy_lines(report)) for report in reports.values()]
     for label in dict.fromkeys(label for lines in own for label in lines):
-        table.add_row(label, *(lines.get(label, "–") for lines in own))
+        table.add_row(Text(label), *(lines.get(label, "–") for lines in own))
     table.add_row("ended", *(_ending(report) for report in reports.values()))
     remarks = [f"{name}: {line}" for name, report in reports.items() for line in _remarks(report)]
     return rendered(fd, [table], _lines(remarks))
@@ -191,8 +197,12 @@ def _tlb_lines(report: Report) -> list[tuple[str, str]]:
 
 
 def _policy_lines(report: Report) -> list[tuple[str, str]]:
-    """What a policy of the user's own says of itself."""
-    return [(printable(name), _number(value)) for name, value in report.get("policy", {}).items()]
+    """What a policy of the user's own says of itself; what it names as we do is told to be its."""
+    ours = {label for label, _, _ in _ROWS} | {label for label, _ in _tlb_lines(report)} | {"ended"}
+    return [
+        (printable(f"policy: {name}" if name in ours else name), _number(value))
+        for name, value in report.get("policy", {}).items()
+    ]
 
 
 def _shootdown_lines(report: Report) -> list[tuple[str, str]]:

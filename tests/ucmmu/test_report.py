@@ -102,3 +102,21 @@ def test_several_cpus_tell_of_their_shootdowns():
     assert ["remote", "TLB", "flushes", "1,040"] in lines
     assert ["interrupts", "for", "them", "2,965"] in lines
     assert "remote" not in run_text(report(process(1000), **counters))
+
+
+def test_what_a_policy_says_is_no_markup():
+    """Names of its figures and of its file are shown as they are; one of ours as the policy's."""
+    own = {"[/x] kept": 1, "tables [a]": 2, "tables [b]": 3, "VmRSS": 4}
+    said = report(process(1000), policy=own, free_tables="dir/br[a].py:Z", program="/bin/[/x]")
+    for text in (run_text(said), compare_text({"one": said}, STDOUT)):
+        assert "br[a].py:Z" in text
+        figures = [tuple(line.split()) for line in text.splitlines()]
+        for name, value in own.items():
+            label = f"policy: {name}" if name == "VmRSS" else name
+            assert (*label.split(), str(value)) in figures
+        assert sum(words[:1] == ("VmRSS",) for words in figures) == 1
+
+
+def test_a_programs_name_is_no_markup():
+    text = run_text(report(process(1000, program="/bin/[b]"), process(1001, program="/bin/[x]")))
+    assert [row.split()[2] for row in rows(text)] == ["[b]", "[x]"]
