@@ -18,7 +18,7 @@ from ucmmu.options import RunOptions, Traces, is_policy_file, program_file
 from ucmmu.output import JsonOutput, descriptor_named, refuse_a_program
 from ucmmu.progress import Progress
 from ucmmu.streams import STDERR, STDOUT, Unread, is_closed, say
-from ucmmu.supervise import Limits, Outcome, supervise
+from ucmmu.supervise import NO_REPORT, NOT_ITS_LAST, Limits, Outcome, supervise
 from ucmmu.text import printable
 from ucmmu.upper import Upper, upper_layer
 
@@ -251,6 +251,12 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         report["ended"] = outcome.ended
     if outcome.error is not None:
         report["error"] = outcome.error
+    if outcome.error in (NO_REPORT, NOT_ITS_LAST) and is_policy_file(options.free_tables):
+        report["exit_code"] = int(ExitCode.POLICY)
+        report["error"] = (
+            f"under {options.free_tables} the process ended by itself, before all was checked: as"
+            " by os._exit()"
+        )
     return report
 
 

@@ -53,6 +53,8 @@ _LONGEST = 64 << 20
 _NONSENSE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 _NO_MESSAGE = "the engine's process sent what is no message: it was killed"
 _PR_SET_PDEATHSIG = 1
+NO_REPORT = "internal error: the run ended without a report"
+NOT_ITS_LAST = "internal error: the run ended after its figures, and before its checks did"
 
 
 class Limits(NamedTuple):
@@ -313,8 +315,9 @@ class _Child:
         if self._failure:
             return self._failure.code, self._failure.line, "failed"
         if report is None:
-            line = "internal error: the run ended without a report"
-            return ExitCode.INTERNAL, line, "failed"
+            return ExitCode.INTERNAL, NO_REPORT, "failed"
+        if self._result is None and self._reason is None:
+            return ExitCode.INTERNAL, NOT_ITS_LAST, "failed"
         return int(report["exit_code"]), None, "done"
 
     def _stop_verdict(self) -> tuple[int, str]:

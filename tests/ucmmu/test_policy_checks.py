@@ -118,3 +118,17 @@ def test_an_exception_without_a_text(tmp_path: Path) -> None:
     assert run.returncode == POLICY and said in run.stderr.splitlines()[-1], run.stderr
     failure = explore(Setting("fault-zap", f"{tmp_path}/mine.py:Mine"), Search(bound=0)).failure
     assert failure is not None and said.partition(", ")[2] in failure.text
+
+
+def test_a_method_that_ends_the_process(tmp_path: Path) -> None:
+    """Nothing was checked then, so nothing passed: in the run, and in one of several processes."""
+    written(tmp_path, f"{CLASS}def references(self, table):\n    import os; os._exit(0)\n")
+    run = ucmmu("run", "--free-tables", "mine.py:Mine", "hello", cwd=tmp_path)
+    assert run.returncode == POLICY and "VmPTE" in run.stderr
+    assert "under mine.py:Mine the process ended by itself" in run.stderr.splitlines()[-1]
+    words = ["--jobs", "2", "--bound", "0", "--free-tables", "mine.py:Mine", "fault-zap"]
+    run = ucmmu("race", *words, cwd=tmp_path)
+    assert run.returncode == POLICY
+    assert (
+        run.stderr.startswith("ucmmu: a process that explored died") and run.stderr.count("\n") == 1
+    )

@@ -129,6 +129,16 @@ def test_leaving_without_a_word_is_an_internal_error():
     assert outcome.code == ExitCode.INTERNAL
 
 
+def test_leaving_after_the_figures_is_one_too():
+    def job(link):
+        link.figures(report(figure=1))
+        os._exit(0)
+
+    outcome = supervise(job, Limits())
+    assert (outcome.code, outcome.ended) == (ExitCode.INTERNAL, "failed")
+    assert outcome.result["figure"] == 1
+
+
 def test_a_timeout_still_gives_the_statistics():
     outcome = supervise(until_stopped, Limits(timeout=0.2))
     assert (outcome.code, outcome.ended) == (ExitCode.TIMEOUT, "timeout")

@@ -6,11 +6,22 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from ucmmu.exit_codes import ExitCode
+from ucmmu.exit_codes import Failure as Ended
 from ucmmu.policy_file import find_policy, policy_failure
 from ucmmu.race.exploration import NotDeterministic
 from ucmmu.race.explore import Explorer, Found, Limits, explore_at_random
@@ -377,6 +388,7 @@ def _run_in_processes(
         try:
             while going:
                 done, going = wait(going, timeout=0.2, return_when=FIRST_COMPLETED)
+                _check_alive(done, begun.values())
                 ended = {futures[future]: future for future in done if not future.cancelled()}
                 runs = sum(
                     future.result().result.orders - begun[number].result.orders
@@ -392,3 +404,14 @@ def _run_in_processes(
             stop.set()
             for other in going:
                 other.cancel()
+
+
+def _check_alive(done: Iterable[Future[Exploring]], begun: Collection[Exploring]) -> None:
+    """Raises ucmmu's Failure if a process died: what the others had come to is lost with it."""
+    ended = [future.exception() for future in done if not future.cancelled()]
+    if not any(isinstance(error, BrokenProcessPool) for error in ended):
+        return
+    of_the_user = any(exploring.setting.of_the_user for exploring in begun)
+    code = ExitCode.POLICY if of_the_user else ExitCode.ENGINE_DIED
+    why = "killed, or ended by os._exit() in code of yours" if of_the_user else "killed"
+    raise Ended(code, f"a process that explored died: {why}; with --jobs 1 it ends in the row that does so")
