@@ -35,6 +35,7 @@ from ucmmu.policy_file import find_policy, policy_failure, policy_label
 from ucmmu.seen import view_of
 from ucmmu.sizes import format_size
 from ucmmu.strace import Strace
+from ucmmu.streams import prints_to_stderr
 from ucmmu.text import did_you_mean, printable
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ PROGRESS_INTERVAL = 0.25
 """Seconds between progress messages."""
 
 
+@prints_to_stderr()
 def run_guest(
     options: RunOptions, link: Link, traces: Traces, upper: str, *, progress: bool
 ) -> Message:

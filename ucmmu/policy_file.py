@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ucmmu.beside import PACKAGE, builtins_in
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import is_policy_file
+from ucmmu.streams import prints_to_stderr
 from ucmmu.text import did_you_mean, printable, text_of, told_by
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _module(place: str) -> ModuleType:
         raise _refused(str(error)) from None
 
 
+@prints_to_stderr()
 def python_file(place: str, prefix: str) -> ModuleType:
     """The file, executed once, as the module ``prefix`` and its path; modules beside it can be
     imported (ucmmu.beside). Raises BadFile.

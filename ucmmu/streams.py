@@ -11,7 +11,8 @@ import os
 import select
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import IO
 
 from ucmmu.exit_codes import ExitCode, Failure
@@ -103,3 +104,10 @@ def stream_of(fd: int) -> IO[str]:
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")
     return stream
+
+
+@contextmanager
+def prints_to_stderr() -> Iterator[None]:
+    """``with``: what code of the user's prints goes to stderr; stdout is for results."""
+    with redirect_stdout(sys.stderr):
+        yield

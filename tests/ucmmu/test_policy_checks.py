@@ -5,6 +5,7 @@ the line where it is set; what its methods do is told of them, and of nothing el
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -132,3 +133,15 @@ def test_a_method_that_ends_the_process(tmp_path: Path) -> None:
     assert (
         run.stderr.startswith("ucmmu: a process that explored died") and run.stderr.count("\n") == 1
     )
+
+
+def test_what_a_policy_prints_is_not_among_the_results(tmp_path: Path) -> None:
+    """When its file is loaded, and in a race: stdout is JSON."""
+    text = f"print('loaded')\n{CLASS}def task_work(self): print('works')\n"
+    policy = ("--free-tables", f"{written(tmp_path, text)}:Mine")
+    words = ["--json", "-", "--model", "sc", "--bound", "0", "--jobs", "1", "fault-zap"]
+    run = ucmmu("race", *policy, *words, cwd=tmp_path)
+    assert json.loads(run.stdout)[0]["result"] == "passed", run.stderr
+    assert "loaded\n" in run.stderr
+    run = ucmmu("run", *policy, "hello", cwd=tmp_path)
+    assert "works" in run.stderr and "works" not in run.stdout

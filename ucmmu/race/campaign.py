@@ -29,6 +29,7 @@ from ucmmu.race.minimal import minimal
 from ucmmu.race.program import MakeProgram
 from ucmmu.race.run import FAILURES, Failure, told
 from ucmmu.race.setting import Setting
+from ucmmu.streams import prints_to_stderr
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -128,6 +129,7 @@ class Exploring:
         ran_all = enough is not None and self.result.schedules >= enough
         return self.result.verdict == "UNFINISHED" and not ran_all
 
+    @prints_to_stderr()
     def run(
         self,
         seconds: float | None,
@@ -414,4 +416,6 @@ def _check_alive(done: Iterable[Future[Exploring]], begun: Collection[Exploring]
     of_the_user = any(exploring.setting.of_the_user for exploring in begun)
     code = ExitCode.POLICY if of_the_user else ExitCode.ENGINE_DIED
     why = "killed, or ended by os._exit() in code of yours" if of_the_user else "killed"
-    raise Ended(code, f"a process that explored died: {why}; with --jobs 1 it ends in the row that does so")
+    raise Ended(
+        code, f"a process that explored died: {why}; with --jobs 1 it ends in the row that does so"
+    )

@@ -24,6 +24,7 @@ from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.program import Actor, Step
 from ucmmu.race.setting import Setting
 from ucmmu.race.world import BASE
+from ucmmu.streams import prints_to_stderr
 from ucmmu.text import printable
 
 FAILS: Final = "fails"
@@ -34,6 +35,7 @@ _MAX_NOTES: Final = 6
 Fields = dict[str, int]
 
 
+@prints_to_stderr()
 def annotated(
     setting: Setting, schedule: Sequence[Actor]
 ) -> tuple[list[Step], runs.Failure | None]:
@@ -65,6 +67,7 @@ def annotated(
     return told, run.failure
 
 
+@prints_to_stderr()
 def recorded(path: str, setting: Setting, schedule: Sequence[Actor]) -> None:
     """Run an order into a trace. Raises Failure (NO_OUTPUT)."""
     scenario = setting.found
