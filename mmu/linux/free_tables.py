@@ -105,7 +105,9 @@ class FreeTablesPolicy:
     """
 
     label: ClassVar[str] = ""
-    """Its name in reports; "" for that of the class."""
+    """Its name in reports, "" for that of the class. Of one that is named by its file this is
+    FILE.py:CLASS, whatever it says here.
+    """
     counts: ClassVar[bool] = True
     """Whether references are counted. Then no PTE table is left when its addresses are unmapped."""
     number: ClassVar[int] = lib.FREE_TABLES_OWN
