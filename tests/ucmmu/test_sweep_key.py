@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from ucmmu.cli import _command_parsers
-from ucmmu.options import guests_directory
+from ucmmu.options import RunOptions, guests_directory
 from ucmmu.sweep import key as key_module
 from ucmmu.sweep.cell import difference
 from ucmmu.sweep.cells import make_cells
+from ucmmu.sweep.named_files import files_of
 from ucmmu.sweep.plan import Planner
 from ucmmu.sweep.spec import read_spec
 
@@ -92,10 +93,10 @@ def test_the_file_of_a_policy_and_of_a_geometry(tmp_path, monkeypatch):
     Path("mine.py").write_text("class Mine: ...\n")
     Path("g.toml").write_text("")
     words = ["run", "--free-tables=./mine.py:Mine", "--tlb=g.toml", "--cpus=2"]
-    before = key_module.files_of(words, None)
+    before = files_of(words, None, {})
     assert before.keys() == {"./mine.py", "g.toml"}
     Path("mine.py").write_text("class Mine: pass\n")
-    after = key_module.files_of(words, None)
+    after = files_of(words, None, {})
     assert before["./mine.py"] != after["./mine.py"] and before["g.toml"] == after["g.toml"]
 
 
@@ -103,11 +104,13 @@ def test_what_loads_a_program_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     script = Path("script")
     script.write_text("#! /bin/sh -e\n")
-    assert "/bin/sh" in key_module.files_of([], "./script")
-    assert any("ld-linux" in name for name in key_module.files_of([], "/bin/sh"))
+    assert "/bin/sh" in files_of(["run", "./script"], RunOptions("./script"), {})
+    assert any(
+        "ld-linux" in name for name in files_of(["run", "/bin/sh"], RunOptions("/bin/sh"), {})
+    )
     for nonsense in (b"#!\n", b"#!\xff\n", b"\x7fELF\x02", b"\x7fELF\x02" + b"\xff" * 100, b""):
         script.write_bytes(nonsense)
-        assert key_module.files_of([], "./script").keys() == {"./script"}
+        assert files_of(["run", "./script"], RunOptions("./script"), {}).keys() == {"./script"}
 
 
 def test_the_environment_the_directory_and_our_code_change_it(plan, tmp_path, monkeypatch):
@@ -148,7 +151,7 @@ def test_our_code_is_all_that_runs_use(tmp_path, monkeypatch):
 
 def test_a_worker_refuses_what_is_not_as_it_was(plan, tmp_path):
     job = plan("./guest data").job
-    told = {"code": job.code, "words": job.words, "program": job.program, "files": job.files}
+    told = {"code": job.code, "words": job.words, "files": job.files}
     assert difference(told) is None
     assert difference({**told, "code": "other"}) == (
         f"{os.uname().nodename} has another ucmmu than the sweep began with"
@@ -158,3 +161,91 @@ def test_a_worker_refuses_what_is_not_as_it_was(plan, tmp_path):
     assert difference(told) == ("./guest is not the file any more that it was when the sweep began")
     (tmp_path / "guest").unlink()
     assert difference(told) == f"./guest is not there on {os.uname().nodename}"
+
+
+def named(words, path, plan):
+    """Whether the key of a command line changes when the file ``path`` does."""
+    before = plan(words).key
+    path.write_bytes(path.read_bytes() + b"\n")
+    return plan(words).key != before
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A tree for --root: a program, its loader behind a link, a file."""
+    for name in ("bin", "lib64", "data"):
+        (tmp_path / "root" / name).mkdir(parents=True)
+    shutil.copy("/bin/true", tmp_path / "root/bin/prog")
+    (tmp_path / "root/data/ld").write_text("loader")
+    (tmp_path / "root/lib64/ld-linux-x86-64.so.2").symlink_to("/data/../../data/ld")
+    (tmp_path / "root/data/in").write_text("1")
+    return tmp_path / "root"
+
+
+@pytest.mark.parametrize("name", ["bin/prog", "data/ld", "data/in"])
+@pytest.mark.parametrize("words", ["--root root /bin/prog {}", "--root root --cwd bin prog {}"])
+def test_what_is_in_a_root_changes_it(plan, root, name, words):
+    assert named(words.format("/data/in"), root / name, plan)
+    assert named(words.format("../data/in"), root / name, plan)
+
+
+def test_names_in_a_root_are_not_those_of_the_host(plan, root, tmp_path):
+    (tmp_path / "in").write_text("1")
+    words = "--root root --cwd data /bin/prog in"
+    assert named(words, root / "data/in", plan)
+    assert not named(words, tmp_path / "in", plan)
+    (root / "loop").symlink_to("loop")
+    assert plan("--root root /bin/prog /loop").key
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--cwd sub ./guest in", "./guest if=sub/in", "./guest a=b=sub/in", "--env A=sub/in ./guest"],
+)
+def test_files_where_the_guest_looks_for_them(plan, tmp_path, words):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/in").write_text("1")
+    assert named(words, tmp_path / "sub/in", plan)
+
+
+def test_a_library_that_is_named_without_a_path(plan, tmp_path, monkeypatch):
+    shutil.copy(Path(key_module.__file__).parents[2] / "mmu/_native.abi3.so", tmp_path / "libx.so")
+    monkeypatch.setattr("ucmmu.environment.LIBRARY_DIRECTORIES", (str(tmp_path),))
+    assert named("--preload x ./guest", tmp_path / "libx.so", plan)
+    assert named("--preload ./libx.so ./guest", tmp_path / "libx.so", plan)
+
+
+POLICY = """\
+from mmu.linux.free_tables import FreeTablesPolicy
+import {}
+
+class Mine(FreeTablesPolicy):
+    counts = True
+"""
+
+
+@pytest.mark.parametrize("name", ["helper.py", "parts/__init__.py", "parts/more.py", "second.py"])
+def test_what_a_policy_imports_beside_it(plan, tmp_path, name):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/__init__.py").write_text("import second\n")
+    (tmp_path / "parts/more.py").write_text("")
+    (tmp_path / "second.py").write_text("import mine\n")
+    (tmp_path / "helper.py").write_text("")
+    (tmp_path / "other.py").write_text("")
+    (tmp_path / "mine.py").write_text(POLICY.format("helper, parts.more"))
+    words = "--free-tables mine.py:Mine ./guest"
+    assert named(words, tmp_path / name, plan)
+    assert not named(words, tmp_path / "other.py", plan)
+
+
+def test_a_worker_looks_for_the_same_files(plan, root, tmp_path):
+    (tmp_path / "helper.py").write_text("")
+    (tmp_path / "mine.py").write_text(POLICY.format("helper"))
+    words = "--free-tables mine.py:Mine --root root /bin/prog /data/in /data/new"
+    job = plan(words).job
+    told = {"code": job.code, "words": job.words, "files": job.files}
+    assert difference(told) is None
+    (root / "data/new").write_text("")
+    assert difference(told) == (
+        f"root/data/new is there on {os.uname().nodename}, and was not when the sweep began"
+    )

@@ -10,12 +10,16 @@ import ctypes
 import json
 import os
 import signal
+from contextlib import suppress
 from typing import Any, Final
 
-from ucmmu.cli import main
-from ucmmu.exit_codes import ExitCode
+from ucmmu.cli import build_parser, main
+from ucmmu.environment import environment_of
+from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.streams import STDERR, say
-from ucmmu.sweep.key import code_digest, files_of
+from ucmmu.sweep.key import code_digest
+from ucmmu.sweep.named_files import files_of
+from ucmmu.sweep.plan import options_of
 from ucmmu.text import printable
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -43,10 +47,24 @@ def difference(job: dict[str, Any]) -> str | None:
     host = os.uname().nodename
     if code_digest() != job["code"]:
         return f"{host} has another ucmmu than the sweep began with"
-    here = files_of(job["words"], job["program"])
-    for name, digest in job["files"]:
+    here, then = _files(job["words"]), dict(job["files"])
+    for name, digest in then.items():
         if name not in here:
             return f"{printable(name)} is not there on {host}"
         if here[name] != digest:
             return f"{printable(name)} is not the file any more that it was when the sweep began"
+    more = next((name for name in here if name not in then), None)
+    if more is not None:
+        return f"{printable(more)} is there on {host}, and was not when the sweep began"
     return None
+
+
+def _files(words: list[str]) -> dict[str, str]:
+    """What the sweep found for these words, if all is as it was."""
+    if words[0] != "run":
+        return files_of(words, None, {})
+    options = options_of(build_parser().parse_args(words))
+    environment: dict[str, str] = {}
+    with suppress(Failure):
+        environment = environment_of(options)
+    return files_of(words, options, environment)

@@ -14,8 +14,6 @@ class Job:
     key: str
     words: tuple[str, ...]
     """What stands behind ``ucmmu``, but for ``--json``."""
-    program: str | None
-    """The word that names the program, if its file is this host's."""
     cwd: str
     environ: tuple[tuple[str, str], ...]
     """Variables of the user's that decide what the guest gets."""

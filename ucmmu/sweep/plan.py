@@ -18,7 +18,8 @@ from ucmmu.options import RunOptions, program_file
 from ucmmu.policy_file import find_policy
 from ucmmu.sweep.cells import WHY_NOT, Cell, Parsers
 from ucmmu.sweep.jobs import Job
-from ucmmu.sweep.key import code_digest, digest_of, facts_of, files_of
+from ucmmu.sweep.key import code_digest, digest_of, facts_of
+from ucmmu.sweep.named_files import files_of
 from ucmmu.sweep.spec import Spec
 from ucmmu.text import did_you_mean, printable
 
@@ -72,11 +73,11 @@ class Planner:
         if rest:
             raise Failure(ExitCode.USAGE, f"`ucmmu {kind}` takes no {rest[0]!r}")
         _refuse(arguments)
-        program = None
+        options = None
         names: dict[str, str] = {}
         if kind == "run":
-            options = _options(arguments)
-            program = options.program if program_file(options) is not None else None
+            options = options_of(arguments)
+            program_file(options)
             _check_geometry(options.tlb)
             find_policy(options.free_tables)
             names = environment_of(options)
@@ -85,7 +86,7 @@ class Planner:
             _check_races(arguments)
             words = [kind, "--jobs=1", *words[1:]]
             asked = _others(arguments, None)
-        files = files_of(words, program)
+        files = files_of(words, options, names)
         facts = facts_of(
             {"command": kind, **asked}, files=files, code=self._code, environment=names
         )
@@ -93,7 +94,6 @@ class Planner:
         job = Job(
             key=digest_of(facts),
             words=tuple(words),
-            program=program,
             cwd=os.getcwd(),
             environ=tuple(_environ(arguments).items()),
             files=tuple(files.items()),
@@ -110,7 +110,8 @@ def _refuse(arguments: argparse.Namespace) -> None:
             raise Failure(ExitCode.USAGE, f"--{name} cannot be swept: {why}")
 
 
-def _options(arguments: argparse.Namespace) -> RunOptions:
+def options_of(arguments: argparse.Namespace) -> RunOptions:
+    """What the command line of a run asks for, outputs aside. Raises Failure (USAGE)."""
     words = list(arguments.program)
     if words and words[0] == "--":
         words = words[1:]
