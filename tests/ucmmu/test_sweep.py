@@ -14,6 +14,7 @@ import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from ucmmu.sweep.jobs import Done
 from ucmmu.sweep.plan import Planner
 from ucmmu.sweep.results import Results
 from ucmmu.sweep.spec import read_spec
+from ucmmu.sweep.worker import run_cell, was_stopped
 from ucmmu.sweep.workers import Lost, could_not
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,6 +202,36 @@ def test_a_cell_that_failed_runs_again_with_other_limits(workers, sweep, tmp_pat
     sweep()
     (tmp_path / "s.toml").write_text(SPEC + "[options]\ntimeout = 9\n")
     assert sweep()[1]["ran"] == 1 and sweep()[1]["ran"] == 0
+
+
+def test_a_limit_in_a_workloads_words_is_remembered(workers, sweep, tmp_path):
+    workers(fault=bad)
+    (tmp_path / "s.toml").write_text(SPEC.replace("hello", "--timeout 8 hello"))
+    sweep()
+    (tmp_path / "s.toml").write_text(SPEC.replace("hello", "--timeout 9 hello"))
+    assert sweep()[1]["ran"] == 1 and sweep()[1]["ran"] == 0
+
+
+def test_a_cell_that_its_worker_ended_has_failed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("s.toml").write_text("[workloads]\nw = '--timeout 9 sh -c \"while :; do :; done\"'\n")
+    spec, parsers = read_spec("s.toml"), _command_parsers()
+    (planned,) = Planner(spec, parsers).plan(make_cells(spec, parsers))
+    done = run_cell(replace(planned.job, seconds=1.5))
+    assert done.late and not was_stopped(done) and done.exit_code == ExitCode.TIMEOUT
+    assert done.error == "killed: it went on after its time limit, 1.5 s in all"
+
+
+def test_a_cell_that_is_always_ended_from_outside_is_given_up(workers, sweep):
+    def fault(job):
+        if seed_of(job.words) == 2:
+            return Done(job.key, None, "interrupted", 128 + signal.SIGTERM, 0.1, "here")
+        return None
+
+    fake = workers(fault=fault)
+    code, value, text = sweep()
+    assert (code, value["counts"]["failed"], fake.ran.count(2)) == (1, 1, MAX_DEATHS)
+    assert f"w seed=2: it was ended from outside, {MAX_DEATHS} times" in text
 
 
 def test_what_a_worker_cannot_run_is_a_cell_that_failed(workers, sweep):

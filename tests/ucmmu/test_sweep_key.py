@@ -15,7 +15,7 @@ from ucmmu.sweep import key as key_module
 from ucmmu.sweep.cell import difference
 from ucmmu.sweep.cells import make_cells
 from ucmmu.sweep.named_files import files_of
-from ucmmu.sweep.plan import Planner
+from ucmmu.sweep.plan import GRACE, Planner, unique
 from ucmmu.sweep.spec import read_spec
 
 
@@ -49,6 +49,19 @@ def test_a_default_that_is_written_out_changes_nothing(plan):
 
 def test_limits_change_nothing(plan):
     assert plan(more="options = { timeout = 7, memory-limit = '1G' }").key == plan().key
+
+
+def test_limits_are_those_of_the_whole_command_line(plan):
+    one = plan("--timeout 7 ./guest 1M", "options = { timeout = 9, memory-limit = '1G' }")
+    assert one.limits == {"timeout": 7.0, "memory-limit": 1 << 30}
+    assert one.job.seconds == 7 + GRACE
+
+
+def test_cells_that_differ_in_limits_are_one_with_the_widest(plan):
+    limits = ["--timeout 7", "--timeout 9 --memory-limit 1G", "--timeout 9", "--timeout 8"]
+    cells = [plan(f"{words} ./guest 1M") for words in limits]
+    assert unique(cells) == [cells[2]]
+    assert unique([*cells, free := plan()]) == [free]
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,9 @@ WRONG = {
     " no such file (as in the cell a free-tables=./no.py:X)",
     "[workloads]\na = { race = 'fault-zip' }\n": "s.toml:2: workloads.a: no scenario 'fault-zip';"
     " did you mean 'fault-zap'?",
+    W + "[matrix]\ntimeout = [1, 2]\n": "s.toml:4: matrix.timeout: limits decide no result: put it"
+    " under [options]",
+    W + "[[include]]\nmemory-limit = ['1G', '2G']\n": "s.toml:4: include[0].memory-limit: limits",
     W + "[options]\njson = 'x'\n": "s.toml:4: options.json: cannot be swept: a sweep keeps",
     W + "[options]\nwritable = 'x'\n": "s.toml:4: options.writable: cannot be swept: cells run",
     W + "[options]\nno-count = true\ncpus = 2\n": "s.toml:2: workloads.a: --cpus: a CPU's turn",

@@ -34,8 +34,8 @@ WHY_NOT: Final = {
     "jobs": "a sweep has its own --jobs",
 }
 """Options that a cell cannot have."""
-_LIMITS: Final = ("timeout", "memory-limit")
-"""Options that do not change what a cell that ends well says."""
+LIMITS: Final = ("timeout", "memory-limit")
+"""Options that decide no result, so that cells are not told apart by them."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,6 @@ class Cell:
         given = (*self.options, *self.settings)
         options = [word for key, value in given for word in option_words(key, value)]
         return [self.workload.kind, *options, *self.workload.words]
-
-    @property
-    def limits(self) -> dict[str, Value]:
-        """What it may use."""
-        return {key: value for key, value in (*self.options, *self.settings) if key in _LIMITS}
 
     @property
     def row(self) -> dict[str, Value]:
@@ -135,6 +130,9 @@ class _Maker:
             self._check_value(("options", key), key, value)
         for group in self._spec.groups:
             for key, values in group.axes.items():
+                if key in LIMITS and (group.key == ("matrix",) or len(values) > 1):
+                    line = "limits decide no result: put it under [options]"
+                    self._spec.complain((*group.key, key), line)
                 for value in values:
                     self._check_value((*group.key, key), key, value)
         for group in self._spec.excluded:

@@ -19,7 +19,7 @@ from ucmmu.supervise import stops_noted
 from ucmmu.sweep import rows
 from ucmmu.sweep.cells import make_cells
 from ucmmu.sweep.going import Sweep, Tally, counts
-from ucmmu.sweep.plan import Planned, Planner
+from ucmmu.sweep.plan import Planned, Planner, unique
 from ucmmu.sweep.results import Record, Results, Version
 from ucmmu.sweep.spec import Spec, read_spec
 from ucmmu.sweep.workers import Lost, Workers, cluster_workers, local_workers
@@ -77,13 +77,14 @@ class _Command:
         self._planned = planned
         self._results = results
         self._records: dict[str, Record] = {}
-        unique = {one.key: one for one in planned}
-        self._tally = Tally(len(unique))
+        different = unique(planned)
+        self._tally = Tally(len(different))
         self._missing: dict[Planned, Version | None] = {}
-        for key, one in unique.items():
-            self._look_for(key, one)
+        for one in different:
+            self._look_for(one)
 
-    def _look_for(self, key: str, planned: Planned) -> None:
+    def _look_for(self, planned: Planned) -> None:
+        key = planned.key
         version = self._results.version(key)
         record = self._results.load(key)
         if record is None or self._arguments.redo:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ucmmu.exit_codes import ExitCode
@@ -67,7 +67,7 @@ def record_of(planned: Planned, done: Done) -> Record:
         "key": planned.key,
         "facts": planned.facts,
         "words": list(planned.job.words),
-        "limits": planned.cell.limits,
+        "limits": planned.limits,
         "report": done.report,
         "error": done.error,
         "exit_code": done.exit_code,
@@ -82,7 +82,7 @@ def counts(record: Record, planned: Planned, *, retry: bool) -> bool:
     """
     if record["error"] is None:
         return True
-    return not retry and record["limits"] == planned.cell.limits
+    return not retry and record["limits"] == planned.limits
 
 
 class Sweep:
@@ -101,6 +101,7 @@ class Sweep:
         self._looked = 0.0
         self._running: dict[Future[Done], tuple[Planned, Claim]] = {}
         self._deaths: dict[str, int] = {}
+        self._stops: dict[str, int] = {}
 
     def run(
         self,
@@ -182,8 +183,11 @@ class Sweep:
 
     def _save(self, planned: Planned, done: Done) -> None:
         if was_stopped(done):
-            self._waiting.append(planned)
-            return
+            stops = self._stops[planned.key] = self._stops.get(planned.key, 0) + 1
+            if stops < MAX_DEATHS:
+                self._waiting.append(planned)
+                return
+            done = replace(done, error=f"it was ended from outside, {stops} times")
         record = record_of(planned, done)
         self._results.save(record)
         self._tally.ran += 1

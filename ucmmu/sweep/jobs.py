@@ -38,3 +38,5 @@ class Done:
     seconds: float
     """Wall clock."""
     host: str
+    late: bool = False
+    """Whether its worker ended it, after :attr:`Job.seconds`."""

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from ucmmu.environment import environment_of, passed
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import RunOptions, program_file
 from ucmmu.policy_file import find_policy
-from ucmmu.sweep.cells import WHY_NOT, Cell, Parsers
+from ucmmu.sweep.cells import LIMITS, WHY_NOT, Cell, Parsers
 from ucmmu.sweep.jobs import Job
 from ucmmu.sweep.key import code_digest, digest_of, facts_of
 from ucmmu.sweep.named_files import files_of
@@ -35,11 +36,27 @@ class Planned:
     cell: Cell
     facts: dict[str, Any]
     job: Job
+    limits: dict[str, Any]
+    """What it may use, by option; None: all."""
 
     @property
     def key(self) -> str:
         """Of its result."""
         return self.job.key
+
+
+def unique(planned: Iterable[Planned]) -> list[Planned]:
+    """One of each key, that with the widest limits."""
+    found: dict[str, Planned] = {}
+    for one in planned:
+        other = found.setdefault(one.key, one)
+        if _width(one) > _width(other):
+            found[one.key] = one
+    return list(found.values())
+
+
+def _width(planned: Planned) -> list[float]:
+    return [math.inf if limit is None else limit for limit in planned.limits.values()]
 
 
 class Planner:
@@ -90,7 +107,9 @@ class Planner:
         facts = facts_of(
             {"command": kind, **asked}, files=files, code=self._code, environment=names
         )
-        limit = cell.limits.get("timeout")
+        said = {name.replace("_", "-"): value for name, value in vars(arguments).items()}
+        limits = {name: said[name] for name in LIMITS if name in said}
+        seconds = limits.get("timeout")
         job = Job(
             key=digest_of(facts),
             words=tuple(words),
@@ -98,9 +117,9 @@ class Planner:
             environ=tuple(_environ(arguments).items()),
             files=tuple(files.items()),
             code=self._code,
-            seconds=None if limit is None else float(str(limit)) + GRACE,
+            seconds=None if seconds is None else seconds + GRACE,
         )
-        return Planned(cell, facts, job)
+        return Planned(cell, facts, job, limits)
 
 
 def _refuse(arguments: argparse.Namespace) -> None:

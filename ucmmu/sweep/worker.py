@@ -49,10 +49,10 @@ def run_cell(job: Job) -> Done:
         error = _error(job, report, code, late, Path(place, "stderr"))
     if late:
         code = ExitCode.TIMEOUT
-    if report is not None and job.words[0] == "run":
+    elif report is not None and job.words[0] == "run":
         code = int(report["exit_code"])
     seconds = time.monotonic() - started
-    return Done(job.key, report, error, code, round(seconds, 3), os.uname().nodename)
+    return Done(job.key, report, error, code, round(seconds, 3), os.uname().nodename, late)
 
 
 def _run(job: Job, place: Path) -> tuple[int, bool]:
@@ -148,6 +148,8 @@ def _error(
 
 def was_stopped(done: Done) -> bool:
     """Whether the cell was ended from outside, and has no result for that."""
+    if done.late:
+        return False
     stops = {SIGNALLED + signal.SIGINT, SIGNALLED + signal.SIGTERM, SIGNALLED + signal.SIGHUP}
     if done.report is not None and "ended" in done.report:
         return bool(done.report["ended"] == "interrupt")
