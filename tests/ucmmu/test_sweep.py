@@ -47,6 +47,10 @@ class Died(Exception):
     """A worker did."""
 
 
+class Ended(Died):
+    """A worker was ended because another one died."""
+
+
 class FakeWorkers:
     """Threads that make up results; ``fault`` may raise what a worker would end with."""
 
@@ -54,7 +58,8 @@ class FakeWorkers:
         self.size, self._fault = size, fault
         self.broken = False
         self.ran = []
-        self.mended = 0
+        self.mended = self.deaths = 0
+        self._blamed = set()
         self._pool = ThreadPoolExecutor(size)
 
     def submit(self, job):
@@ -66,7 +71,12 @@ class FakeWorkers:
 
     def _run(self, job):
         self.ran.append(seed_of(job.words))
-        given = self._fault(job)
+        try:
+            given = self._fault(job)
+        except Died as died:
+            if not isinstance(died, Ended):
+                self._blamed.add(job.key)
+            raise
         if given is not None:
             return given
         report = {"VmPTE": 28, "error": None, "ended": "exit", "exit_code": 0, "mm": {"x": 1}}
@@ -83,6 +93,9 @@ class FakeWorkers:
     def mend(self):
         self.broken = False
         self.mended += 1
+        self.deaths += 1
+        blamed, self._blamed = self._blamed, set()
+        return list(blamed)
 
 
 def seed_of(words):
@@ -272,6 +285,34 @@ def test_a_cell_whose_worker_always_dies_is_given_up(workers, sweep):
     assert (code, value["counts"]) == (1, {"done": 5, "failed": 1, "missing": 0})
     assert f"w seed=5: its worker died, {MAX_DEATHS} times" in text
     assert fake.ran.count(5) == fake.mended == MAX_DEATHS
+    assert len(results()) == 5, "it may not be the cell's fault: nothing is kept"
+    workers()
+    assert sweep()[1]["ran"] == 1
+
+
+def test_cells_beside_one_whose_worker_dies_are_not_blamed(workers, sweep):
+    def fault(job):
+        if seed_of(job.words) == 0:
+            raise Died
+        time.sleep(0.02)
+        if seed_of(job.words) == 1 and fake.ran.count(0) < MAX_DEATHS:
+            raise Ended
+        return
+
+    fake = workers(fault=fault)
+    _, value, _ = sweep()
+    assert value["counts"] == {"done": 5, "failed": 1, "missing": 0}
+
+
+def test_workers_that_die_of_nothing_end_the_sweep(workers, sweep):
+    def fault(job):
+        raise Ended
+
+    fake = workers(fault=fault)
+    code, value, text = sweep()
+    assert code == ExitCode.ENGINE_DIED and value["counts"]["missing"] == 6
+    assert f"the workers died, {MAX_DEATHS + 1} times one after another; 0 of 6 cells" in text
+    assert fake.mended == MAX_DEATHS + 1
 
 
 def test_without_workers_what_is_done_is_kept(workers, sweep):

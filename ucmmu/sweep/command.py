@@ -122,20 +122,25 @@ class _Command:
 
     def _kept(self) -> str:
         tally = self._tally
-        return f"{tally.done:,} of {tally.total:,} cells are kept: the same command goes on"
+        return f"{tally.kept:,} of {tally.total:,} cells are kept: the same command goes on"
 
     def _run(self, stops: list[int]) -> None:
         if not self._missing:
             return
-        with Progress(self._spec.name) as progress, self._workers() as workers:
+        with Progress(self._spec.name) as progress, self._workers(progress) as workers:
             Sweep(self._results, self._tally, self._told).run(
                 self._missing, workers, stops, progress.show
             )
 
-    def _workers(self) -> AbstractContextManager[Workers]:
+    def _workers(self, progress: Progress) -> AbstractContextManager[Workers]:
         address = self._arguments.cluster
         if address is not None:
-            return cluster_workers(address)
+
+            def tell(line: str) -> None:
+                progress.clear()
+                glance(STDERR, f"ucmmu: {line}\n")
+
+            return cluster_workers(address, tell)
         jobs = self._arguments.jobs or len(os.sched_getaffinity(0))
         return local_workers(min(jobs, len(self._missing)))
 

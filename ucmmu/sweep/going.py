@@ -6,8 +6,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field, replace
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass, field
 from typing import Final
 
 from ucmmu.exit_codes import ExitCode
@@ -15,10 +15,12 @@ from ucmmu.sweep.jobs import Done
 from ucmmu.sweep.plan import Planned
 from ucmmu.sweep.results import Claim, Record, Results, Version
 from ucmmu.sweep.worker import was_stopped
-from ucmmu.sweep.workers import Workers
+from ucmmu.sweep.workers import Killed, Lost, Workers
 
 MAX_DEATHS: Final = 5
-"""Times that all workers here may die before a cell is no more run, which never began or ended."""
+"""Workers that may die of a cell, or times that it may be ended from outside, before it is given
+up; also how often workers may die one after another without a cell that ended.
+"""
 _POLL: Final = 0.1
 _LOOK: Final = 0.5
 """Seconds between looks for what another sweep is at work on."""
@@ -35,12 +37,19 @@ class Tally:
     ran: int = 0
     failed: int = 0
     """Of those that ran or were found."""
-    deaths: int = 0
-    """Workers that died."""
+    given_up: int = 0
+    """Those that failed without a result."""
+    deaths: int | None = 0
+    """Workers that died; None: nobody knows."""
     started: float = field(default_factory=time.monotonic)
 
     @property
     def done(self) -> int:
+        """Cells that are not run any more."""
+        return self.kept + self.given_up
+
+    @property
+    def kept(self) -> int:
         """Cells that have a result, good or bad."""
         return self.found + self.ran
 
@@ -85,6 +94,18 @@ def counts(record: Record, planned: Planned, *, retry: bool) -> bool:
     return not retry and record["limits"] == planned.limits
 
 
+def _error_of(future: Future[Done]) -> BaseException | None:
+    """What a future that is done ended with, CancelledError too."""
+    try:
+        return future.exception()
+    except CancelledError as error:
+        return error
+
+
+def _failed(planned: Planned, line: str) -> Done:
+    return Done(planned.key, None, line, int(ExitCode.ENGINE_DIED), 0.0, "")
+
+
 class Sweep:
     """Runs what ``results`` do not have; ``told`` gets each cell that ended here."""
 
@@ -102,6 +123,8 @@ class Sweep:
         self._running: dict[Future[Done], tuple[Planned, Claim]] = {}
         self._deaths: dict[str, int] = {}
         self._stops: dict[str, int] = {}
+        self._fruitless = 0
+        """How often workers have died since a cell ended."""
 
     def run(
         self,
@@ -121,6 +144,7 @@ class Sweep:
                 self._take(workers)
                 show(self._tally.text())
         finally:
+            self._tally.deaths = workers.deaths
             for _, claim in self._running.values():
                 claim.release()
 
@@ -157,29 +181,49 @@ class Sweep:
             time.sleep(_POLL)
             return
         ended, _ = wait(self._running, timeout=_POLL, return_when=FIRST_COMPLETED)
-        for future in ended:
+        for future in sorted(ended, key=lambda one: _error_of(one) is not None):
             planned, claim = self._running.pop(future)
             try:
                 self._take_one(planned, future, workers)
             finally:
                 claim.release()
         if workers.broken and not self._running:
-            self._tally.deaths += 1
-            workers.mend()
+            self._mend(workers)
 
     def _take_one(self, planned: Planned, future: Future[Done], workers: Workers) -> None:
-        error = future.exception()
+        error = _error_of(future)
         if error is None:
             self._save(planned, future.result())
             return
-        line = workers.verdict(error)
+        try:
+            line = workers.verdict(error)
+        except Killed as why:
+            self._give_up(planned, str(why))
+            return
         if line is None:
-            deaths = self._deaths[planned.key] = self._deaths.get(planned.key, 0) + 1
-            if deaths < MAX_DEATHS:
-                self._waiting.append(planned)
-                return
-            line = f"its worker died, {deaths} times"
-        self._save(planned, Done(planned.key, None, line, int(ExitCode.ENGINE_DIED), 0.0, ""))
+            self._waiting.append(planned)
+        else:
+            self._save(planned, _failed(planned, line))
+
+    def _mend(self, workers: Workers) -> None:
+        """Have workers again, and give up what they died of. Raises Lost if they die of nothing."""
+        for key in workers.mend():
+            self._deaths[key] = self._deaths.get(key, 0) + 1
+        for planned in list(self._waiting):
+            deaths = self._deaths.get(planned.key, 0)
+            if deaths >= MAX_DEATHS:
+                self._waiting.remove(planned)
+                self._give_up(planned, f"its worker died, {deaths} times")
+        self._fruitless += 1
+        if self._fruitless > MAX_DEATHS:
+            raise Lost(f"the workers died, {self._fruitless} times one after another")
+
+    def _give_up(self, planned: Planned, line: str) -> None:
+        """Have a cell fail, but save nothing: it may not be the cell's fault."""
+        self._fruitless = 0
+        self._tally.given_up += 1
+        self._tally.failed += 1
+        self._told(planned, record_of(planned, _failed(planned, line)))
 
     def _save(self, planned: Planned, done: Done) -> None:
         if was_stopped(done):
@@ -187,7 +231,9 @@ class Sweep:
             if stops < MAX_DEATHS:
                 self._waiting.append(planned)
                 return
-            done = replace(done, error=f"it was ended from outside, {stops} times")
+            self._give_up(planned, f"it was ended from outside, {stops} times")
+            return
+        self._fruitless = 0
         record = record_of(planned, done)
         self._results.save(record)
         self._tally.ran += 1

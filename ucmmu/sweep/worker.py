@@ -38,6 +38,37 @@ _LONGEST_LINE: Final = 2000
 _GRACE: Final = 2.0
 """Seconds in which a cell that is told to end may do so by itself."""
 _running: set[subprocess.Popen[bytes]] = set()
+_NOTE: Final = ".at-work"
+_note: Path | None = None
+"""The file that says what this process has at work, as long as it has."""
+
+
+def run_noted(job: Job) -> Done:
+    """run_cell() in a process of ours, which leaves the job's key in a note if it is killed."""
+    global _note
+    _note = Path(tempfile.gettempdir(), job.key + _NOTE)
+    _note.touch()
+    try:
+        return run_cell(job)
+    finally:
+        _note.unlink(missing_ok=True)
+        _note = None
+
+
+def take_notes(place: str) -> list[str]:
+    """The keys of the jobs whose workers were killed, each told once."""
+    notes = list(Path(place).glob("*" + _NOTE))
+    for note in notes:
+        note.unlink()
+    return [note.name.removesuffix(_NOTE) for note in notes]
+
+
+def _told_to_end(number: int, _frame: object) -> None:
+    """End without a note: another worker was killed, whose pool ends all."""
+    if _note is not None:
+        _note.unlink(missing_ok=True)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def run_cell(job: Job) -> Done:
@@ -165,7 +196,7 @@ def begin(lifeline: int, other_end: int, place: str) -> None:
     tempfile.tempdir = place
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _told_to_end)
     threading.Thread(target=_end_with, args=(lifeline, place), daemon=True).start()
 
 

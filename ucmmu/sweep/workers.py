@@ -5,11 +5,12 @@ concurrent.futures.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.sweep.jobs import Done, Job
-from ucmmu.sweep.worker import begin, run_cell
+from ucmmu.sweep.worker import begin, run_cell, run_noted, take_notes
 from ucmmu.text import printable
 
 CONNECT = 10.0
@@ -26,6 +27,10 @@ CONNECT = 10.0
 
 class Lost(Exception):
     """No worker can be had any more; the line says why."""
+
+
+class Killed(Exception):
+    """No worker outlives a job; the line says so."""
 
 
 def could_not(error: BaseException) -> str:
@@ -45,15 +50,22 @@ class Workers(Protocol):
 
     def verdict(self, error: BaseException) -> str | None:
         """Why a cell failed whose future ended with ``error``; None if only its worker died, and
-        it is to run again. Raises Lost if none will run any more.
+        it is to run again. Raises Lost if none will run any more, Killed if no other worker is to
+        try it.
         """
 
     @property
     def broken(self) -> bool:
         """Whether nothing more is run before mend()."""
 
-    def mend(self) -> None:
-        """Have workers again, when no future is left."""
+    def mend(self) -> list[str]:
+        """Have workers again, when no future is left; the keys of what those that died had at
+        work.
+        """
+
+    @property
+    def deaths(self) -> int | None:
+        """How many workers died; None: nobody knows."""
 
 
 class LocalWorkers:
@@ -62,6 +74,7 @@ class LocalWorkers:
     def __init__(self, size: int) -> None:
         self._size = size
         self._place = tempfile.TemporaryDirectory(prefix="ucmmu-sweep-")
+        self.deaths = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -84,7 +97,7 @@ class LocalWorkers:
     def submit(self, job: Job) -> Future[Done]:
         """Have a job run; if a process has died meanwhile the future says so."""
         try:
-            return self._pool.submit(run_cell, job)
+            return self._pool.submit(run_noted, job)
         except BrokenProcessPool as error:
             self.broken = True
             future: Future[Done] = Future()
@@ -98,10 +111,14 @@ class LocalWorkers:
             return None
         return could_not(error)
 
-    def mend(self) -> None:
-        """Have new processes."""
+    def mend(self) -> list[str]:
+        """Have new processes; see Workers."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        keys = take_notes(self._place.name)
+        self.deaths += max(1, len(keys))
         self._stop()
         self._begin()
+        return keys
 
     def close(self) -> None:
         """End the processes, and the cells that they run."""
@@ -117,8 +134,10 @@ class LocalWorkers:
 class ClusterWorkers:
     """The workers of a Dask cluster, each thread of which runs a cell at a time."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, tell: Callable[[str], None]) -> None:
         self._client = client
+        self._tell = tell
+        self._told = False
         # allowed-failures of the cluster's scheduler says how many workers a job may outlive
         self._executor: Executor = client.get_executor(pure=False)
 
@@ -126,9 +145,16 @@ class ClusterWorkers:
     def size(self) -> int:
         """Threads of all workers; 1 as long as there is none."""
         with suppress(Exception):
-            threads: dict[str, int] = self._client.nthreads()
-            return max(1, sum(threads.values()))
+            threads = sum(self._client.nthreads().values())
+            if not threads and not self._told:
+                self._tell(f"the cluster has no worker yet: `dask worker {self._address}`")
+            self._told = not threads
+            return max(1, threads)
         return 1
+
+    @property
+    def _address(self) -> str:
+        return printable(str(self._client.scheduler.address))
 
     def submit(self, job: Job) -> Future[Done]:
         """Have a job run; if its worker dies the scheduler gives it to another."""
@@ -145,13 +171,18 @@ class ClusterWorkers:
     def verdict(self, error: BaseException) -> str | None:
         """A line in any case: the scheduler has tried other workers."""
         if type(error).__name__ == "KilledWorker":
-            return "each worker that ran it died"
+            raise Killed("each worker that ran it died")
         if self._client.status != "running" or "Cancelled" in type(error).__name__:
             raise Lost("the cluster is gone")
         return could_not(error)
 
-    def mend(self) -> None:
+    def mend(self) -> list[str]:
         """Nothing: the scheduler looks for workers."""
+        return []
+
+    @property
+    def deaths(self) -> None:
+        """Only the scheduler sees them."""
 
 
 @contextmanager
@@ -164,25 +195,45 @@ def local_workers(size: int) -> Iterator[Workers]:
         workers.close()
 
 
+def _silence() -> None:
+    """Have what a cluster logs by itself not stand between our lines: its loggers have levels of
+    their own.
+    """
+    for name in ("distributed", "tornado", "asyncio", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+async def _greet(address: str) -> None:
+    """Speak to a scheduler once: a Client would wait for ever for one that says nothing."""
+    from distributed import Security
+    from distributed.comm import connect
+
+    how = Security().get_connection_args("client")
+    comm = await connect(address, timeout=CONNECT, **how)
+    await comm.close()
+
+
 @contextmanager
-def cluster_workers(address: str) -> Iterator[Workers]:
-    """The workers of the Dask scheduler at ``address``. Raises Failure: NO_EXTRA without
-    distributed, USAGE if there is no scheduler.
+def cluster_workers(address: str, tell: Callable[[str], None]) -> Iterator[Workers]:
+    """The workers of the Dask scheduler at ``address``; ``tell`` gets a line if there are none.
+    Raises Failure: NO_EXTRA without distributed, USAGE if there is no scheduler.
     """
     try:
         from distributed import Client
     except ImportError:
         line = "--cluster needs distributed: pip install 'ucmmu[cluster]'"
         raise Failure(ExitCode.NO_EXTRA, line) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _silence()
     try:
+        asyncio.run(asyncio.wait_for(_greet(address), CONNECT))
         client = Client(address, timeout=CONNECT)
     except Exception as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = str(error).splitlines()[0] if str(error) else f"nothing in {CONNECT:g} s"
         line = f"--cluster {printable(address)}: no Dask scheduler answers: {why}"
         raise Failure(ExitCode.USAGE, line) from None
     try:
-        yield ClusterWorkers(client)
+        yield ClusterWorkers(client, tell)
     finally:
         with suppress(Exception):
             client.close(timeout=CONNECT)
