@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import combinations
 from typing import NoReturn
 
 from ucmmu import (
@@ -467,31 +466,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check_targets(arguments: argparse.Namespace) -> None:
     """No two outputs have one place but stderr. Raises Failure (USAGE)."""
-    targets = [
-        (option, getattr(arguments, option.strip("-").replace("-", "_")))
-        for option in ("--json", "--trace", "--strace-out")
-    ]
-    for (one, its), (other, target) in combinations(targets, 2):
-        if target is not None and _same_place(target, its):
-            raise Failure(
-                ExitCode.USAGE, f"{one} and {other} cannot both have the same file or stdout"
-            )
+    from ucmmu.output import refuse_one_place
 
-
-def _same_place(one: str, other: str | None) -> bool:
-    """Whether two targets are one regular file, or stdout."""
-    from ucmmu.output import descriptor_named
-
-    if other is None:
-        return False
-    fds = [STDOUT if target == "-" else descriptor_named(target) for target in (one, other)]
-    if fds[0] is not None or fds[1] is not None:
-        return fds[0] == fds[1]
-    with suppress(OSError, ValueError):
-        return os.path.samefile(one, other) and os.path.isfile(one)
-    with suppress(OSError, ValueError):
-        return os.path.realpath(one) == os.path.realpath(other)
-    return False
+    options = ("--json", "--trace", "--strace-out")
+    refuse_one_place(
+        (option, getattr(arguments, option.strip("-").replace("-", "_"))) for option in options
+    )
 
 
 def _compare(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,9 @@ import fcntl
 import json
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,6 +42,27 @@ def descriptor_named(path: str) -> int | None:
         except (OSError, ValueError):
             return None
     return None
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two targets are one regular file, or stdout."""
+    fds = [STDOUT if target == "-" else descriptor_named(target) for target in (one, other)]
+    if fds[0] is not None or fds[1] is not None:
+        return fds[0] == fds[1]
+    with suppress(OSError, ValueError):
+        return os.path.samefile(one, other) and os.path.isfile(one)
+    with suppress(OSError, ValueError):
+        return os.path.realpath(one) == os.path.realpath(other)
+    return False
+
+
+def refuse_one_place(targets: Iterable[tuple[str, str | None]]) -> None:
+    """Raise Failure (USAGE) if two targets, each with its option, are the same file or stdout."""
+    given = [(option, target) for option, target in targets if target is not None]
+    for (one, its), (other, target) in combinations(given, 2):
+        if same_place(target, its):
+            line = f"{one} and {other} cannot both have the same file or stdout"
+            raise Failure(ExitCode.USAGE, line)
 
 
 def refuse_a_program(option: str, target: str | None, program: Path | None) -> None:

@@ -393,8 +393,49 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(workers, sweep):
         text
     )
     assert [cell["state"] for cell in value["cells"]] == ["missing"] * 6
-    sweep()
+    real = sweep()[1]
     assert "\nfailed " in sweep("--dry-run")[2]
+    assert value.keys() == real.keys() and value["cells"][0].keys() == real["cells"][0].keys()
+
+
+def test_a_dry_run_says_what_would_run_again(workers, sweep, tmp_path):
+    workers(fault=bad)
+    sweep()
+    one = {"done": 5, "failed": 0, "missing": 0, "again": 1}
+    code, value, text = sweep("--dry-run", "--retry", "--csv", "s.csv")
+    assert (code, value["counts"]) == (0, one) and "\nagain   " in text
+    assert "6 cells: 5 done, 0 failed, 0 missing, 1 again; nothing was run (--dry-run)\n" in text
+    with open("s.csv", newline="") as file:
+        assert [row["state"] for row in csv.DictReader(file)].count("again") == 1
+    assert sweep("--dry-run", "--redo")[1]["counts"]["again"] == 6
+    (tmp_path / "s.toml").write_text(SPEC + "[options]\ntimeout = 9\n")
+    assert sweep("--dry-run")[1]["counts"] == one
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--csv", "s.toml"], "--csv s.toml: is the spec: give --csv a file of its own"),
+        (["--csv", "./link"], "--csv ./link: is the spec: give --csv a file of its own"),
+        (
+            ["--parquet", "s.results/x"],
+            "--parquet s.results/x: lies among the results: give --parquet a file of its own",
+        ),
+        (["--csv", "s.json"], "--json and --csv cannot both have the same file or stdout"),
+        (
+            ["--csv", "-", "--parquet", "/dev/stdout"],
+            "--csv and --parquet cannot both have the same file or stdout",
+        ),
+    ],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_no_output_takes_the_place_of_another_file(workers, sweep, tmp_path, words, line, dry):
+    pytest.importorskip("pyarrow")
+    fake = workers()
+    (tmp_path / "link").symlink_to("s.toml")
+    code, _, text = sweep(*words, *dry)
+    assert (code, text) == (ExitCode.USAGE, f"ucmmu: {line}\n") and not fake.ran
+    assert (tmp_path / "s.toml").read_text() == SPEC and not Path("s.results").exists()
 
 
 def test_tables_for_other_programs(workers, sweep):
@@ -434,6 +475,11 @@ def test_figures_that_the_spec_asks_for(workers, sweep, tmp_path):
     assert next(line.split() for line in text.splitlines() if " w " in line) == [
         *("w", "0", "1", "–", "exit", "exit", "0")
     ]
+    assert "no report has 'mm.no'; did you mean 'mm.x'?\n" in text
+    (tmp_path / "s.toml").write_text(SPEC + "[table]\nfigures = ['VmPTE', 'VmTPE', 'mm']\n")
+    assert [line for line in sweep()[2].splitlines() if "no report" in line] == [
+        "no report has 'VmTPE'; did you mean 'VmPTE'?"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -441,7 +487,7 @@ def test_figures_that_the_spec_asks_for(workers, sweep, tmp_path):
     [
         (["--csv", "no/s.csv"], "--csv no/s.csv: No such file or directory"),
         (["--parquet", "."], "--parquet .: Is a directory"),
-        (["--results", "s.toml"], "--results s.toml: File exists"),
+        (["--results", "s.toml"], "--results s.toml: Not a directory"),
         (["--results", "s.toml/x"], "--results s.toml/x: Not a directory"),
         (["--results", "/proc/x"], "--results /proc/x: No such file or directory"),
     ],
@@ -461,9 +507,26 @@ def test_a_full_disk_ends_the_sweep_with_a_line(workers, sweep, monkeypatch):
         write_whole(option, target, data)
 
     monkeypatch.setattr("ucmmu.sweep.results.write_whole", full)
-    code, _, text = sweep()
-    assert code == ExitCode.NO_OUTPUT and "No space left on device" in text
-    monkeypatch.undo()
+    code, value, text = sweep("--csv", "s.csv")
+    kept = value["counts"]["done"]
+    assert code == ExitCode.NO_OUTPUT and 1 <= kept == len(results())
+    assert text.endswith(
+        f"No space left on device; {kept} of 6 cells are kept: the same command goes on\n"
+    )
+    assert f"6 cells: {kept} done, 0 failed, {6 - kept} missing" in text and Path("s.csv").exists()
+    assert not list(Path("s.results").glob("*.claim"))
+
+
+def test_results_that_cannot_be_written_are_shown_if_all_are_there(workers, sweep, monkeypatch):
+    workers()
+    sweep()
+
+    def refuse(self):
+        raise Failure(ExitCode.NO_OUTPUT, "--results s.results: Read-only file system")
+
+    monkeypatch.setattr(Results, "open", refuse)
+    assert sweep()[0] == 0
+    assert sweep("--redo")[0] == ExitCode.NO_OUTPUT
 
 
 def test_without_what_an_option_needs(workers, sweep, monkeypatch):

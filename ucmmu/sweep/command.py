@@ -6,18 +6,20 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.garbage import collect_garbage
-from ucmmu.output import JsonOutput, check_target, write_whole
+from ucmmu.output import JsonOutput, check_target, refuse_one_place, same_place, write_whole
 from ucmmu.progress import Progress
 from ucmmu.reading.source import extra
 from ucmmu.streams import STDERR, STDOUT, glance, say
 from ucmmu.supervise import stops_noted
+from ucmmu.surroundings import is_beneath
 from ucmmu.sweep import rows
-from ucmmu.sweep.cells import make_cells
+from ucmmu.sweep.cells import Parsers, make_cells
 from ucmmu.sweep.going import Sweep, Tally, counts
 from ucmmu.sweep.plan import Planned, Planner, unique
 from ucmmu.sweep.results import Record, Results, Version
@@ -29,43 +31,54 @@ SOME_FAILED = 1
 """The exit code if a cell failed."""
 MAX_FAILED_SHOWN = 20
 """Lines of cells that failed, below the table."""
+_OUTPUTS = ("--json", "--csv", "--parquet")
 
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Run what is missing, show all, and return the exit code."""
     spec = read_spec(arguments.spec)
-    parsers = arguments.command_parsers()
-    planned = Planner(spec, parsers).plan(make_cells(spec, parsers))
+    results = Results(arguments.results or f"{spec.name}.results")
+    _check_targets(arguments, results)
+    planned = _plan(spec, arguments.command_parsers())
+    with JsonOutput(arguments.json) as output:
+        collect_garbage()
+        command = _Command(arguments, spec, planned, results)
+        return command.dry_run(output) if arguments.dry_run else command.run(output)
+
+
+def _plan(spec: Spec, parsers: Parsers) -> list[Planned]:
+    cells = make_cells(spec, parsers)
+    with Progress(spec.name) as progress:
+        return Planner(spec, parsers).plan(cells, progress.show)
+
+
+def _check_targets(arguments: argparse.Namespace, results: Results) -> None:
+    """No output takes the place of what is read, or of another, and all can be written. Raises
+    Failure.
+    """
     if arguments.parquet is not None:
         extra("pyarrow", wanted_by="--parquet", extra="trace")
-    for option, target in (("--csv", arguments.csv), ("--parquet", arguments.parquet)):
-        if target is not None:
-            check_target(option, target)
-    results = Results(arguments.results or f"{spec.name}.results")
-    with JsonOutput(arguments.json) as output:
-        if arguments.dry_run:
-            return _dry_run(planned, results, output, arguments)
-        collect_garbage()
-        results.open()
-        return _Command(arguments, spec, planned, results).run(output)
+    targets = [(name, getattr(arguments, name.strip("-"))) for name in _OUTPUTS]
+    given = {option: target for option, target in targets if target is not None}
+    kept = os.path.realpath(results.directory)
+    for option, target in given.items():
+        why = None
+        if same_place(target, arguments.spec):
+            why = "is the spec"
+        elif target != "-" and is_beneath(os.path.realpath(target), [kept]):
+            why = "lies among the results"
+        if why is not None:
+            line = f"{option} {printable(target)}: {why}: give {option} a file of its own"
+            raise Failure(ExitCode.USAGE, line)
+    refuse_one_place(given.items())
+    for option, target in given.items():
+        check_target(option, target)
 
 
-def _dry_run(
-    planned: list[Planned], results: Results, output: JsonOutput, arguments: argparse.Namespace
-) -> int:
-    entries = [(one, results.load(one.key)) for one in planned]
-    output.write({"cells": rows.as_json(entries)})
-    lines = "".join(line + "\n" for line in rows.command_lines(entries))
-    summary = f"{_counted(entries)}; nothing was run (--dry-run)\n"
-    say(STDERR if output.to_stdout else STDOUT, lines + summary)
-    return 0
-
-
-def _counted(entries: list[rows.Entry]) -> str:
+def _counted(counts: Mapping[str, int]) -> str:
     """``12 cells: 8 done, 1 failed, 3 missing``."""
-    states = [rows.state(record) for _, record in entries]
-    words = (f"{states.count(name):,} {name}" for name in ("done", "failed", "missing"))
-    return f"{len(entries):,} cells: {', '.join(words)}"
+    words = (f"{count:,} {name}" for name, count in counts.items() if count or name in rows.STATES)
+    return f"{sum(counts.values()):,} cells: {', '.join(words)}"
 
 
 class _Command:
@@ -99,26 +112,55 @@ class _Command:
         else:
             self._missing[planned] = version
 
-    def run(self, output: JsonOutput) -> int:
-        """Run, and show what came of it, however it ended."""
+    def dry_run(self, output: JsonOutput) -> int:
+        """Say what would be run, and what there is."""
+        self._tell_damaged()
+        again = {planned.key for planned in self._missing}
+        entries = [
+            rows.Entry(one, self._record(one.key), one.key in again) for one in self._planned
+        ]
+        failures = self._write(entries, output, self._write_json, self._write_files)
+        lines = "".join(line + "\n" for line in rows.command_lines(entries))
+        summary = f"{_counted(rows.tally(entries, 'again'))}; nothing was run (--dry-run)\n"
+        say(self._table_fd(output), lines + summary)
+        if failures:
+            raise failures[0]
+        return 0
+
+    def _tell_damaged(self) -> None:
         for name in self._results.damaged:
             line = f"{name} in {self._results.directory} is damaged: its cell is run again"
             glance(STDERR, f"ucmmu: {printable(line)}\n")
+
+    def run(self, output: JsonOutput) -> int:
+        """Run, and show what came of it, however it ended."""
+        self._tell_damaged()
+        if self._missing:
+            self._results.open()
         lost: Failure | None = None
         with stops_noted() as stops:
             try:
                 self._run(stops)
             except Lost as why:
-                line = f"{why}; {self._kept()}"
-                lost = Failure(ExitCode.ENGINE_DIED, line)
-            entries = [(one, self._record(one.key)) for one in self._planned]
-            self._show(entries, output)
+                lost = Failure(ExitCode.ENGINE_DIED, f"{why}; {self._kept()}")
+            except Failure as why:
+                if why.code != ExitCode.NO_OUTPUT:
+                    raise
+                lost = Failure(why.code, f"{why.line}; {self._kept()}")
+            entries = [rows.Entry(one, self._record(one.key)) for one in self._planned]
+            failures = self._write(
+                entries, output, self._write_json, self._write_files, self._write_table
+            )
+        if lost is not None:
+            for failure in failures:
+                glance(STDERR, f"ucmmu: {failure.line}\n")
+            raise lost
+        if failures:
+            raise failures[0]
         if stops:
             name = signal.Signals(stops[0]).name
             raise Failure(SIGNALLED + stops[0], f"stopped by {name}; {self._kept()}")
-        if lost is not None:
-            raise lost
-        return SOME_FAILED if any(rows.state(record) == "failed" for _, record in entries) else 0
+        return SOME_FAILED if any(entry.state == "failed" for entry in entries) else 0
 
     def _kept(self) -> str:
         tally = self._tally
@@ -151,23 +193,27 @@ class _Command:
         """A result: found, made here, or made by another sweep meanwhile."""
         return self._records.get(key) or self._results.load(key)
 
-    def _show(self, entries: list[rows.Entry], output: JsonOutput) -> None:
-        """Write every form that is wanted; what one cannot say the others still do."""
-        failures: list[Failure] = []
-        for write in (self._write_json, self._write_files, self._write_table):
+    def _write(
+        self,
+        entries: list[rows.Entry],
+        output: JsonOutput,
+        *forms: Callable[[list[rows.Entry], JsonOutput], None],
+    ) -> list[Failure]:
+        """Write every form; what one cannot say the others still do."""
+        failures = []
+        for write in forms:
             try:
                 write(entries, output)
             except Failure as failure:
                 failures.append(failure)
-        if failures:
-            raise failures[0]
+        return failures
 
     def _write_json(self, entries: list[rows.Entry], output: JsonOutput) -> None:
-        states = [rows.state(record) for _, record in entries]
+        more = ("again",) if self._arguments.dry_run else ()
         value: dict[str, Any] = {
             "name": self._spec.name,
             "results": str(self._results.directory),
-            "counts": {name: states.count(name) for name in ("done", "failed", "missing")},
+            "counts": rows.tally(entries, *more),
             "ran": self._tally.ran,
             "worker_deaths": self._tally.deaths,
             "cells": rows.as_json(entries),
@@ -180,13 +226,20 @@ class _Command:
         if self._arguments.parquet is not None:
             write_whole("--parquet", self._arguments.parquet, rows.as_parquet(entries))
 
+    def _table_fd(self, output: JsonOutput) -> int:
+        """Where people read, if a program reads stdout."""
+        files = (self._arguments.csv, self._arguments.parquet)
+        aside = output.to_stdout or any(one is not None and same_place("-", one) for one in files)
+        return STDERR if aside else STDOUT
+
     def _write_table(self, entries: list[rows.Entry], output: JsonOutput) -> None:
-        aside = output.to_stdout or "-" in (self._arguments.csv, self._arguments.parquet)
-        fd = STDERR if aside else STDOUT
-        failed = [entry for entry in entries if rows.state(entry[1]) == "failed"]
-        remarks = [rows.remark_of(entry) for entry in failed[:MAX_FAILED_SHOWN]]
+        fd = self._table_fd(output)
+        failed = [entry for entry in entries if entry.state == "failed"]
+        remarks = rows.remarks_on(self._spec.figures, entries)
+        remarks += [rows.remark_of(entry) for entry in failed[:MAX_FAILED_SHOWN]]
         if len(failed) > MAX_FAILED_SHOWN:
             remarks.append(f"{len(failed) - MAX_FAILED_SHOWN:,} more failed")
         ran = f"{self._tally.ran:,} ran now"
-        remarks.append(f"{_counted(entries)} ({ran}; {printable(str(self._results.directory))})")
+        counted = _counted(rows.tally(entries))
+        remarks.append(f"{counted} ({ran}; {printable(str(self._results.directory))})")
         say(fd, rows.table_text(entries, self._spec.figures, fd, remarks))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ from ucmmu.text import did_you_mean, printable
 
 GRACE: Final = 60.0
 """Seconds that a cell may take beyond its own time limit, to start and to end."""
+_SHOWN: Final = 100
+"""Cells that are planned before somebody is told."""
 _NOT_ASKED: Final = ("timeout", "memory_limit", "command", "command_parsers", "program", "args")
 
 
@@ -67,9 +69,18 @@ class Planner:
         self._parsers = parsers
         self._code = code_digest()
 
-    def plan(self, cells: Sequence[Cell]) -> list[Planned]:
-        """A job for each cell. Raises Failure (USAGE, NO_PROGRAM), which names the cell."""
-        return [self._plan(cell) for cell in cells]
+    def plan(
+        self, cells: Sequence[Cell], show: Callable[[str], None] = lambda text: None
+    ) -> list[Planned]:
+        """A job for each cell; ``show`` is told how far it is. Raises Failure (USAGE, NO_PROGRAM),
+        which names the cell.
+        """
+        planned = []
+        for cell in cells:
+            planned.append(self._plan(cell))
+            if len(planned) % _SHOWN == 0:
+                show(f"{len(planned):,} of {len(cells):,} cells looked up")
+        return planned
 
     def _plan(self, cell: Cell) -> Planned:
         try:
@@ -108,7 +119,7 @@ class Planner:
             {"command": kind, **asked}, files=files, code=self._code, environment=names
         )
         said = {name.replace("_", "-"): value for name, value in vars(arguments).items()}
-        limits = {name: said[name] for name in LIMITS if name in said}
+        limits: dict[str, Any] = {name: said[name] for name in LIMITS if name in said}
         seconds = limits.get("timeout")
         job = Job(
             key=digest_of(facts),

@@ -6,15 +6,16 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from ucmmu.exit_codes import SIGNALLED
 from ucmmu.sweep.cells import Cell, value_text
 from ucmmu.sweep.plan import Planned
 from ucmmu.sweep.results import Record
 from ucmmu.terminal import rendered
-from ucmmu.text import printable, shortened
+from ucmmu.text import did_you_mean, printable, shortened
 
 MAX_ROWS: Final = 1000
 """Of a table for people."""
@@ -40,15 +41,31 @@ _HEADS: Final = {
 }
 _MAX_INT64: Final = (1 << 63) - 1
 
-Entry = tuple[Planned, Record | None]
-"""A cell, and its result if it has one."""
+STATES: Final = ("done", "failed", "missing")
 
 
-def state(record: Record | None) -> str:
-    """``missing``, ``failed`` or ``done``."""
-    if record is None:
-        return "missing"
-    return "done" if record["error"] is None else "failed"
+class Entry(NamedTuple):
+    """A cell, and its result if it has one."""
+
+    planned: Planned
+    record: Record | None
+    again: bool = False
+    """Whether it would be run though it has a result."""
+
+    @property
+    def state(self) -> str:
+        """One of STATES, or ``again``."""
+        if self.record is None:
+            return "missing"
+        if self.again:
+            return "again"
+        return "done" if self.record["error"] is None else "failed"
+
+
+def tally(entries: Iterable[Entry], *more: str) -> dict[str, int]:
+    """How many entries have each of STATES, and of the states ``more``."""
+    states = Counter(entry.state for entry in entries)
+    return {name: states[name] for name in (*STATES, *more)}
 
 
 def figure(record: Record | None, path: str) -> Any:
@@ -68,7 +85,7 @@ def table_text(
     tables = []
     shown = entries[:MAX_ROWS]
     for kind, names in FIGURES.items():
-        some = [entry for entry in shown if entry[0].cell.workload.kind == kind]
+        some = [entry for entry in shown if entry.planned.cell.workload.kind == kind]
         if some:
             tables.append(_table(some, figures or names))
     left = len(entries) - len(shown)
@@ -81,13 +98,13 @@ def _table(entries: Sequence[Entry], figures: Sequence[str]) -> Any:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    settings = _settings(planned.cell for planned, _ in entries)
+    settings = _settings(entry.planned.cell for entry in entries)
     for name in settings:
         table.add_column(printable(name))
     for name in figures:
         table.add_column(printable(_HEADS.get(name, name)), justify="right")
     table.add_column("ended")
-    for planned, record in entries:
+    for planned, record, _ in entries:
         row = planned.cell.row
         table.add_row(
             *(printable(value_text(row.get(name, "–"))) for name in settings),
@@ -125,25 +142,26 @@ def _ending(record: Record | None) -> str:
 
 def command_lines(entries: Sequence[Entry]) -> Iterator[str]:
     """What would be run, for --dry-run: state, key and command line of each cell."""
-    for planned, record in entries:
-        words = shlex.join(["ucmmu", *planned.job.words])
-        yield f"{state(record):<7} {planned.key[:12]}  {printable(words)}"
+    for entry in entries:
+        words = shlex.join(["ucmmu", *entry.planned.job.words])
+        yield f"{entry.state:<7} {entry.planned.key[:12]}  {printable(words)}"
 
 
 def as_json(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Each cell with its result whole."""
+    names = {"wall_seconds": "seconds"}
     return [
         {
-            **planned.cell.row,
-            "command": ["ucmmu", *planned.job.words],
-            "key": planned.key,
-            "state": state(record),
+            **entry.planned.cell.row,
+            "command": ["ucmmu", *entry.planned.job.words],
+            "key": entry.planned.key,
+            "state": entry.state,
             **{
-                name: None if record is None else record[name]
-                for name in ("error", "exit_code", "seconds", "host", "report")
+                name: None if entry.record is None else entry.record[names.get(name, name)]
+                for name in ("error", "exit_code", "wall_seconds", "host", "report")
             },
         }
-        for planned, record in entries
+        for entry in entries
     ]
 
 
@@ -151,15 +169,15 @@ def flat_rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """A row of scalars for each cell: its settings, how it ended, every figure by its path."""
     return [
         {
-            **{name: _scalar(value) for name, value in planned.cell.row.items()},
-            "key": planned.key,
-            "state": state(record),
+            **{name: _scalar(value) for name, value in entry.planned.cell.row.items()},
+            "key": entry.planned.key,
+            "state": entry.state,
             "error": None if record is None else record["error"],
             "host": None if record is None else record["host"],
             "wall_seconds": None if record is None else record["seconds"],
             **dict(_flat("report", {} if record is None else record["report"] or {})),
         }
-        for planned, record in entries
+        for entry, record in ((entry, entry.record) for entry in entries)
     ]
 
 
@@ -214,6 +232,26 @@ def _of_one_type(values: list[Any]) -> list[Any]:
 
 def remark_of(entry: Entry) -> str:
     """The line of a cell that failed."""
-    planned, record = entry
-    assert record is not None
-    return printable(f"{shortened(planned.cell.title)}: {record['error']}")
+    assert entry.record is not None
+    return printable(f"{shortened(entry.planned.cell.title)}: {entry.record['error']}")
+
+
+def remarks_on(figures: Sequence[str], entries: Sequence[Entry]) -> list[str]:
+    """A line for each figure that none of the reports has, if there are any."""
+    reports = [entry.record["report"] for entry in entries if entry.record is not None]
+    known = dict.fromkeys(
+        path.removeprefix("report.") for one in reports if one for path in _paths("report", one)
+    )
+    return [
+        printable(f"no report has {name!r}{did_you_mean(name, known)}")
+        for name in figures
+        if known and name not in known
+    ]
+
+
+def _paths(path: str, value: Any) -> Iterator[str]:
+    """All that figure() knows in a report."""
+    yield path
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _paths(f"{path}.{name}", inner)

@@ -145,7 +145,7 @@ class ClusterWorkers:
     def size(self) -> int:
         """Threads of all workers; 1 as long as there is none."""
         with suppress(Exception):
-            threads = sum(self._client.nthreads().values())
+            threads: int = sum(self._client.nthreads().values())
             if not threads and not self._told:
                 self._tell(f"the cluster has no worker yet: `dask worker {self._address}`")
             self._told = not threads
