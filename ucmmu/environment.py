@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import cache
 from glob import glob
 from typing import Final, NoReturn
 
@@ -64,11 +65,13 @@ def environment_of(options: RunOptions) -> dict[str, str]:
 
 def passed(user: Mapping[str, str]) -> dict[str, str]:
     """Those of the user's variables that a guest gets without being asked for: :data:`PASSED`."""
-    return {
-        name: value
-        for name, value in user.items()
-        if any(fnmatchcase(name, pattern) for pattern in PASSED)
-    }
+    return {name: value for name, value in user.items() if is_passed(name)}
+
+
+@cache
+def is_passed(name: str) -> bool:
+    """Whether a variable is one of :data:`PASSED`."""
+    return any(fnmatchcase(name, pattern) for pattern in PASSED)
 
 
 def preload_files(options: RunOptions) -> tuple[str, ...]:

@@ -106,24 +106,26 @@ def test_the_file_of_a_policy_and_of_a_geometry(tmp_path, monkeypatch):
     Path("mine.py").write_text("class Mine: ...\n")
     Path("g.toml").write_text("")
     words = ["run", "--free-tables=./mine.py:Mine", "--tlb=g.toml", "--cpus=2"]
-    before = files_of(words, None, {})
+    before = files_of(words, None, None, {})
     assert before.keys() == {"./mine.py", "g.toml"}
     Path("mine.py").write_text("class Mine: pass\n")
-    after = files_of(words, None, {})
+    after = files_of(words, None, None, {})
     assert before["./mine.py"] != after["./mine.py"] and before["g.toml"] == after["g.toml"]
+
+
+def of_program(name):
+    return files_of(["run", name], RunOptions(name), Path(name), {})
 
 
 def test_what_loads_a_program_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     script = Path("script")
     script.write_text("#! /bin/sh -e\n")
-    assert "/bin/sh" in files_of(["run", "./script"], RunOptions("./script"), {})
-    assert any(
-        "ld-linux" in name for name in files_of(["run", "/bin/sh"], RunOptions("/bin/sh"), {})
-    )
+    assert "/bin/sh" in of_program("./script")
+    assert any("ld-linux" in name for name in of_program("/bin/sh"))
     for nonsense in (b"#!\n", b"#!\xff\n", b"\x7fELF\x02", b"\x7fELF\x02" + b"\xff" * 100, b""):
         script.write_bytes(nonsense)
-        assert files_of(["run", "./script"], RunOptions("./script"), {}).keys() == {"./script"}
+        assert of_program("./script").keys() == {"./script"}
 
 
 def test_the_environment_the_directory_and_our_code_change_it(plan, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ by file, line and key before anything runs.
 
 from __future__ import annotations
 
+import os
 import shlex
 
 import pytest
@@ -136,8 +137,9 @@ WRONG = {
     " matrix: these are more than 100,000 cells",
     W + "[matrix]\nfidelity = ['exactly']\n": "s.toml:4: matrix.fidelity: --fidelity: 'exactly' is"
     " none of fast, exact, trace; did you mean 'exact'?",
-    W + "[matrix]\ntlb = ['skylke']\n": "s.toml:2: workloads.a: --tlb skylke: ",
-    W + "[matrix]\nfree-tables = ['./no.py:X']\n": "s.toml:2: workloads.a: --free-tables ./no.py:"
+    W + "[matrix]\ntlb = ['skylke']\n": "s.toml:4: matrix.tlb: --tlb skylke: ",
+    W + "[matrix]\nfree-tables = ['./no.py:X']\n": "s.toml:4: matrix.free-tables: --free-tables"
+    " ./no.py:"
     " no such file (as in the cell a free-tables=./no.py:X)",
     "[workloads]\na = { race = 'fault-zip' }\n": "s.toml:2: workloads.a: no scenario 'fault-zip';"
     " did you mean 'fault-zap'?",
@@ -146,7 +148,20 @@ WRONG = {
     W + "[[include]]\nmemory-limit = ['1G', '2G']\n": "s.toml:4: include[0].memory-limit: limits",
     W + "[options]\njson = 'x'\n": "s.toml:4: options.json: cannot be swept: a sweep keeps",
     W + "[options]\nwritable = 'x'\n": "s.toml:4: options.writable: cannot be swept: cells run",
-    W + "[options]\nno-count = true\ncpus = 2\n": "s.toml:2: workloads.a: --cpus: a CPU's turn",
+    W + "[options]\nno-count = true\ncpus = 2\n": "s.toml:5: options.cpus: --cpus: a CPU's turn",
+    W + "[matrix]\nenv = ['A=1', 'NOT_SET']\n": "s.toml:4: matrix.env: --env: 'NOT_SET': is not",
+    "[workloads]\na = '--tlb no hello'\n[matrix]\ntlb = ['tiny']\n": "s.toml:2: workloads.a: --tlb",
+    W + "[options]\ncpus = [1, 2]\n": "s.toml:4: options.cpus: is a list: several values belong in"
+    " [matrix]",
+    W + "[options]\ntlb = ['a', 'b']\n": "s.toml:4: options.tlb: --tlb takes one value, not a list;"
+    " several values belong in [matrix]",
+    "[workloads]\na = '--help hello'\n": "s.toml:2: workloads.a: --help cannot be swept",
+    "[workloads]\na = { race = '-h' }\n": "s.toml:2: workloads.a: --help cannot be swept",
+    W + "[[exclude]]\nworkload = 'a'\n": "s.toml:3: exclude[0]: leaves out the last cell",
+    "include = []\n" + W: "s.toml:1: include: is an empty list, and there is no [matrix]",
+    W + "[table]\nfigures = ['x', 'x']\n": "s.toml:4: table.figures: 'x' stands there twice",
+    'name = "a\\u0000b"\n' + W: "s.toml:1: name: 'a\\x00b' is no name",
+    "x = " + "[" * 3000 + "]" * 3000 + "\n": "s.toml: its lists and tables lie too deep in each",
     W + "[[exclude]]\n": "s.toml:3: exclude[0]: names no key",
     W + "[[exclude]]\ncpus = 4\n": "s.toml:3: exclude[0]: leaves out no cell",
     W + "[[include]]\nworkload = 'b'\n": "s.toml:4: include[0].workload: there is no workload 'b'",
@@ -177,6 +192,13 @@ def test_a_spec_that_is_not_there(tmp_path, monkeypatch):
         read_spec("no.toml")
     with pytest.raises(Failure, match=r"^\.: Is a directory$"):
         read_spec(".")
+    for name in ("/dev/zero", "pipe"):
+        if name == "pipe":
+            os.mkfifo(name)
+        with pytest.raises(Failure, match=rf"^{name}: is no regular file$"):
+            read_spec(name)
+    with pytest.raises(Failure, match="null"):
+        read_spec("a\0b")
     (tmp_path / "latin.toml").write_bytes(b"name = '\xff'\n")
     with pytest.raises(Failure, match=r"^latin\.toml: is no UTF-8 text"):
         read_spec("latin.toml")

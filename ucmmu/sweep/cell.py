@@ -16,6 +16,7 @@ from typing import Any, Final
 from ucmmu.cli import build_parser, main
 from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.options import program_file
 from ucmmu.streams import STDERR, say
 from ucmmu.sweep.key import code_digest
 from ucmmu.sweep.named_files import files_of
@@ -62,9 +63,12 @@ def difference(job: dict[str, Any]) -> str | None:
 def _files(words: list[str]) -> dict[str, str]:
     """What the sweep found for these words, if all is as it was."""
     if words[0] != "run":
-        return files_of(words, None, {})
+        return files_of(words, None, None, {})
     options = options_of(build_parser().parse_args(words))
+    program = None
     environment: dict[str, str] = {}
     with suppress(Failure):
+        program = program_file(options)
+    with suppress(Failure):
         environment = environment_of(options)
-    return files_of(words, options, environment)
+    return files_of(words, options, program, environment)

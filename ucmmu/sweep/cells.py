@@ -12,7 +12,7 @@ from typing import Final
 
 from mmu.x86.toml_lines import Key
 from ucmmu.exit_codes import Failure
-from ucmmu.sweep.spec import MAX_VALUES, WORKLOAD, Group, Spec, Value, Workload
+from ucmmu.sweep.spec import MAX_VALUES, SEVERAL, WORKLOAD, Group, Spec, Value, Workload
 from ucmmu.text import did_you_mean
 
 Parsers = Mapping[str, argparse.ArgumentParser]
@@ -98,6 +98,8 @@ def make_cells(spec: Spec, parsers: Parsers) -> list[Cell]:
         left = [cell for cell in cells if not _is_in(cell, group)]
         if len(left) == len(cells):
             spec.complain(group.key, "leaves out no cell: look at its keys and values")
+        if not left:
+            spec.complain(group.key, "leaves out the last cell: nothing would be run")
         cells = left
     return cells
 
@@ -174,7 +176,8 @@ class _Maker:
                 what = "is true or false" if is_flag else "takes a value, not true or false"
                 self._spec.complain(key, f"--{name} {what}")
             if isinstance(value, tuple) and not isinstance(action, argparse._AppendAction):
-                self._spec.complain(key, f"--{name} takes one value, not a list")
+                several = f"; {SEVERAL}" if key[0] == "options" else ""
+                self._spec.complain(key, f"--{name} takes one value, not a list{several}")
             self._try(key, kind, option_words(name, value))
 
     def _try(self, key: Key, kind: str, words: list[str]) -> None:

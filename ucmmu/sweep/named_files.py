@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from ucmmu.environment import PRELOAD
-from ucmmu.exit_codes import Failure
-from ucmmu.options import RunOptions, find_program
+from ucmmu.options import RunOptions
 from ucmmu.output import MAX_LINKS
 from ucmmu.surroundings import is_beneath
 
@@ -34,10 +33,13 @@ _MAX_LOADERS: Final = 5
 
 
 def files_of(
-    words: Sequence[str], options: RunOptions | None, environment: Mapping[str, str]
+    words: Sequence[str],
+    options: RunOptions | None,
+    program: Path | None,
+    environment: Mapping[str, str],
 ) -> dict[str, str]:
     """By name: the digest of each regular file that a command line names. ``options`` are those of
-    a run, which gives its program ``environment``.
+    a run, which gives ``program``, as program_file() has it, this ``environment``.
     """
     guest_words = 0 if options is None else 1 + len(options.args)
     names = _names_in_all(words[: len(words) - guest_words])
@@ -47,7 +49,7 @@ def files_of(
         tree = _GuestTree(options)
         given = [*options.args, *options.env, *re.split("[: ]", environment.get(PRELOAD, ""))]
         places |= dict(map(tree.place, _names_in_all(given)))
-        places |= _program_places(tree, options)
+        places |= _program_places(tree, options, program)
     return {name: file_digest(path) for name, path in places.items() if _is_readable_file(path)}
 
 
@@ -137,14 +139,14 @@ def _link(path: str) -> str | None:
         return None
 
 
-def _program_places(tree: _GuestTree, options: RunOptions) -> dict[str, str]:
+def _program_places(tree: _GuestTree, options: RunOptions, program: Path | None) -> dict[str, str]:
     """The program, by the word that names it unless it is in ``--root``, and what loads it."""
-    if options.root is None:
-        with suppress(Failure):
-            path = str(find_program(options.program))
-            return {options.program: path, **_loaders(tree, path)}
+    if options.root is not None:
+        name, path = tree.place(options.program)
+    elif program is not None:
+        name, path = options.program, str(program)
+    else:
         return {}
-    name, path = tree.place(options.program)
     return {name: path, **_loaders(tree, path)}
 
 

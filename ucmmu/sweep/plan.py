@@ -6,12 +6,15 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from mmu.errors import MmuError
 from mmu.x86.geometry import list_geometries, load_geometry
+from mmu.x86.toml_lines import Key
 from ucmmu.arguments import run_options
 from ucmmu.environment import environment_of, passed
 from ucmmu.exit_codes import ExitCode, Failure
@@ -26,6 +29,7 @@ from ucmmu.text import did_you_mean, printable
 
 GRACE: Final = 60.0
 """Seconds that a cell may take beyond its own time limit, to start and to end."""
+_USUAL: Final = RunOptions("")
 _SHOWN: Final = 100
 """Cells that are planned before somebody is told."""
 _NOT_ASKED: Final = ("timeout", "memory_limit", "command", "command_parsers", "program", "args")
@@ -67,7 +71,11 @@ class Planner:
     def __init__(self, spec: Spec, parsers: Parsers) -> None:
         self._spec = spec
         self._parsers = parsers
+        for parser in parsers.values():
+            _refuse_help(parser)
         self._code = code_digest()
+        self._passed = passed(os.environ)
+        self._known: dict[tuple[object, ...], tuple[Path | None, dict[str, str]]] = {}
 
     def plan(
         self, cells: Sequence[Cell], show: Callable[[str], None] = lambda text: None
@@ -87,12 +95,24 @@ class Planner:
             return self._planned(cell)
         except Failure as failure:
             why = failure.line.partition(" (`ucmmu")[0].removeprefix("argument ")
-            key = ("workloads", cell.workload.name)
             about = f" (as in the cell {cell.title})" if cell.settings else ""
             try:
-                self._spec.complain(key, f"{why}{about}")
+                self._spec.complain(self._key_of(cell, why), f"{why}{about}")
             except Failure as named:
                 raise Failure(failure.code, named.line) from None
+
+    def _key_of(self, cell: Cell, why: str) -> Key:
+        """The key in the spec of the option that a line begins with; else that of the workload."""
+        option = re.match("--([a-z-]+)", why)
+        name = option.group(1) if option else ""
+        said = any(word.partition("=")[0] == f"--{name}" for word in cell.workload.words)
+        if not said and name in dict(cell.options):
+            return ("options", name)
+        given = dict(cell.settings).get(name)
+        for group in self._spec.groups:
+            if not said and given is not None and given in group.axes.get(name, ()):
+                return (*group.key, name)
+        return ("workloads", cell.workload.name)
 
     def _planned(self, cell: Cell) -> Planned:
         kind, words = cell.workload.kind, cell.words
@@ -101,20 +121,19 @@ class Planner:
         if rest:
             raise Failure(ExitCode.USAGE, f"`ucmmu {kind}` takes no {rest[0]!r}")
         _refuse(arguments)
-        options = None
+        options = program = None
         names: dict[str, str] = {}
         if kind == "run":
             options = options_of(arguments)
-            program_file(options)
+            program, names = self._surroundings(options)
             _check_geometry(options.tlb)
             find_policy(options.free_tables)
-            names = environment_of(options)
-            asked = asdict(options) | _others(arguments, options)
+            asked = vars(options) | _others(arguments, options)
         else:
             _check_races(arguments)
             words = [kind, "--jobs=1", *words[1:]]
             asked = _others(arguments, None)
-        files = files_of(words, options, names)
+        files = files_of(words, options, program, names)
         facts = facts_of(
             {"command": kind, **asked}, files=files, code=self._code, environment=names
         )
@@ -125,12 +144,33 @@ class Planner:
             key=digest_of(facts),
             words=tuple(words),
             cwd=os.getcwd(),
-            environ=tuple(_environ(arguments).items()),
+            environ=tuple((self._passed | _asked_variables(arguments)).items()),
             files=tuple(files.items()),
             code=self._code,
             seconds=None if seconds is None else seconds + GRACE,
         )
         return Planned(cell, facts, job, limits)
+
+    def _surroundings(self, options: RunOptions) -> tuple[Path | None, dict[str, str]]:
+        """The file of the program, and its environment; looked up once for all cells that ask for
+        the same. Raises Failure.
+        """
+        asked = (options.program, options.root, options.env, options.clear_env, options.preload)
+        if asked not in self._known:
+            self._known[asked] = program_file(options), environment_of(options)
+        return self._known[asked]
+
+
+def _refuse_help(parser: argparse.ArgumentParser) -> None:
+    """Have the parser of a cell's words not print its help, and end us with 0."""
+    names = [name for name in ("-h", "--help") if name in parser._option_string_actions]
+    for name in names:
+        parser._option_string_actions[name] = _NoHelp(names, dest="help", nargs=0)
+
+
+class _NoHelp(argparse.Action):
+    def __call__(self, *_: object) -> None:
+        raise Failure(ExitCode.USAGE, f"--help cannot be swept: {WHY_NOT['help']}")
 
 
 def _refuse(arguments: argparse.Namespace) -> None:
@@ -152,8 +192,8 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
 
 def _others(arguments: argparse.Namespace, options: RunOptions | None) -> dict[str, Any]:
     """What the command line says that the options of a run do not, or not yet."""
-    usual = asdict(RunOptions("")) if options is not None else {}
-    taken = asdict(options) if options is not None else {}
+    usual = vars(_USUAL) if options is not None else {}
+    taken = vars(options) if options is not None else {}
     others = {}
     for name, value in vars(arguments).items():
         given = tuple(value) if isinstance(value, list) else value
@@ -178,7 +218,7 @@ def _check_geometry(name: str) -> None:
         raise Failure(ExitCode.USAGE, f"--tlb {printable(name)}: {error}{near}") from None
 
 
-def _environ(arguments: argparse.Namespace) -> dict[str, str]:
-    """Variables that must be set where the cell runs, as they are here."""
+def _asked_variables(arguments: argparse.Namespace) -> dict[str, str]:
+    """Variables of the user's that ``--env`` names: set where the cell runs, as they are here."""
     asked = [word for word in getattr(arguments, "env", ()) if "=" not in word]
-    return passed(os.environ) | {name: os.environ[name] for name in asked if name in os.environ}
+    return {name: os.environ[name] for name in asked if name in os.environ}

@@ -30,8 +30,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import stat
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -52,6 +55,7 @@ KINDS: Final = ("run", "race")
 """The commands that a workload may be of."""
 WORKLOAD: Final = "workload"
 MAX_VALUES: Final = 100_000
+SEVERAL: Final = "several values belong in [matrix]"
 _SECTIONS: Final = ("name", "workloads", "matrix", "options", "include", "exclude", "table")
 
 
@@ -104,16 +108,31 @@ def key_text(key: Key) -> str:
 
 def read_spec(path: str) -> Spec:
     """Read a spec; what its options may be is for cells() to check. Raises Failure (USAGE)."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"is no UTF-8 text: {error}"
-        raise Failure(ExitCode.USAGE, f"{printable(path)}: {why}") from None
+    text = _text_of(path)
     try:
         data = _toml.loads(text)
+        lines = key_lines(text)
     except _toml.TOMLDecodeError as error:
         raise Failure(ExitCode.USAGE, f"{printable(path)}: is not valid TOML: {error}") from None
-    return _Reader(Spec(path, Path(path).stem, key_lines(text))).read(data)
+    except RecursionError:
+        line = f"{printable(path)}: its lists and tables lie too deep in each other"
+        raise Failure(ExitCode.USAGE, line) from None
+    return _Reader(Spec(path, Path(path).stem, lines)).read(data)
+
+
+def _text_of(path: str) -> str:
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise Failure(ExitCode.USAGE, f"{printable(path)}: is no regular file")
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        why = error.strerror
+    except UnicodeDecodeError as error:
+        why = f"is no UTF-8 text: {error}"
+    except ValueError as error:
+        why = str(error)
+    raise Failure(ExitCode.USAGE, f"{printable(path)}: {why}")
 
 
 class _Reader:
@@ -126,7 +145,8 @@ class _Reader:
         spec = self._spec
         self._known((), data, _SECTIONS)
         name = data.get("name", spec.name)
-        if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
+        good = isinstance(name, str) and not {"/", "\0"} & set(name)
+        if not good or not name or name.startswith("."):
             spec.complain(("name",), f"{name!r} is no name: it names the directory of the results")
         spec.name = name
         for word, given in self._table(data, "workloads").items():
@@ -139,6 +159,8 @@ class _Reader:
         matrix = self._table(data, "matrix")
         if matrix or "include" not in data:
             spec.groups.append(self._group(("matrix",), matrix))
+        if not spec.groups and not data["include"]:
+            spec.complain(("include",), "is an empty list, and there is no [matrix]: no cells")
         for at, given in enumerate(self._tables(data, "include")):
             spec.groups.append(self._group(("include", at), given))
         for at, given in enumerate(self._tables(data, "exclude")):
@@ -148,6 +170,7 @@ class _Reader:
         table = self._table(data, "table")
         self._known(("table",), table, ("figures",))
         spec.figures = self._strings(("table", "figures"), table.get("figures", []))
+        self._once(("table", "figures"), spec.figures)
         return spec
 
     def _known(self, key: Key, given: dict[str, Any], known: tuple[str, ...]) -> None:
@@ -224,10 +247,15 @@ class _Reader:
         values = [self._value(key, one) for one in (given if isinstance(given, list) else [given])]
         if not values:
             self._spec.complain(key, "is an empty list: give a value, or leave the key out")
-        for at, value in enumerate(values):
-            if value in values[:at] and type(value) in map(type, values[:at]):
-                self._spec.complain(key, f"{value!r} stands there twice")
+        self._once(key, values)
         return tuple(values)
+
+    def _once(self, key: Key, values: Sequence[Value]) -> None:
+        seen: set[tuple[type, Value]] = set()
+        for value in values:
+            if (type(value), value) in seen:
+                self._spec.complain(key, f"{value!r} stands there twice")
+            seen.add((type(value), value))
 
     def _range(self, key: Key, given: dict[str, Any]) -> tuple[Value, ...]:
         self._known(key, given, ("from", "to", "step"))
@@ -243,6 +271,8 @@ class _Reader:
 
     def _value(self, key: Key, given: Any) -> Value:
         if isinstance(given, list):
+            if key[0] == "options" and not all(isinstance(one, str) for one in given):
+                self._spec.complain(key, f"is a list: {SEVERAL}")
             return self._strings(key, given)
         if not isinstance(given, (str, int, float, bool)):
             self._spec.complain(key, f"{given!r} is no value of an option")

@@ -18,11 +18,10 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
-from ucmmu.environment import PASSED
+from ucmmu.environment import is_passed
 from ucmmu.exit_codes import SIGNALLED, ExitCode
 from ucmmu.sweep.jobs import Done, Job
 
@@ -117,11 +116,7 @@ def _run(job: Job, place: Path) -> tuple[int, bool]:
 
 def _environment(job: Job) -> dict[str, str]:
     """The worker's own variables, and those of the user's where the sweep began."""
-    own = {
-        name: value
-        for name, value in os.environ.items()
-        if not any(fnmatchcase(name, pattern) for pattern in PASSED)
-    }
+    own = {name: value for name, value in os.environ.items() if not is_passed(name)}
     return own | dict(job.environ)
 
 
