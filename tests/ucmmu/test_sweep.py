@@ -482,6 +482,30 @@ def test_figures_that_the_spec_asks_for(workers, sweep, tmp_path):
     ]
 
 
+def test_a_table_with_many_settings_keeps_its_words_whole(workers, sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("ucmmu.terminal.WIDTH", 80)
+    workers()
+    (tmp_path / "s.toml").write_text(
+        "[workloads]\nw = 'hello'\n[matrix]\nfree-tables = ['never', 'refcount-pmdlock']\n"
+        "tlb = ['tiny']\nseed = [1]\nfidelity = 'exact'\ncpus = [1, 2]\nram = '1G'\n"
+        "[table]\nfigures = ['VmPTE']\n"
+    )
+    lines = sweep()[2].splitlines()
+    head = next(line for line in lines if "workload" in line)
+    assert head.split() == ["workload", "free-tables", "cpus", "VmPTE/kB", "ended"]
+    assert sum("refcount-pmdlock" in line for line in lines) == 2
+    assert sum(" exit 0" in line for line in lines) == 4
+
+
+def test_the_time_of_a_race_is_not_the_setting(workers, sweep, tmp_path):
+    workers()
+    (tmp_path / "s.toml").write_text(
+        "[workloads]\nw = { race = 'fault-zap' }\n[matrix]\nseconds = [7]\nseed = [1]\n"
+    )
+    (cell,) = sweep()[1]["cells"]
+    assert (cell["seconds"], cell["wall_seconds"]) == (7, 0.5)
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

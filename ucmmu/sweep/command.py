@@ -7,7 +7,7 @@ import argparse
 import os
 import signal
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
@@ -135,7 +135,7 @@ class _Command:
     def run(self, output: JsonOutput) -> int:
         """Run, and show what came of it, however it ended."""
         self._tell_damaged()
-        if self._missing:
+        with nullcontext() if self._missing else suppress(Failure):
             self._results.open()
         lost: Failure | None = None
         with stops_noted() as stops:

@@ -14,6 +14,7 @@ from ucmmu.exit_codes import SIGNALLED
 from ucmmu.sweep.cells import Cell, value_text
 from ucmmu.sweep.plan import Planned
 from ucmmu.sweep.results import Record
+from ucmmu.sweep.spec import WORKLOAD
 from ucmmu.terminal import rendered
 from ucmmu.text import did_you_mean, printable, shortened
 
@@ -98,25 +99,33 @@ def _table(entries: Sequence[Entry], figures: Sequence[str]) -> Any:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    settings = _settings(entry.planned.cell for entry in entries)
+    settings = _settings([entry.planned.cell for entry in entries])
     for name in settings:
-        table.add_column(printable(name))
+        table.add_column(printable(name), no_wrap=True)
     for name in figures:
-        table.add_column(printable(_HEADS.get(name, name)), justify="right")
-    table.add_column("ended")
+        table.add_column(printable(_HEADS.get(name, name)), justify="right", no_wrap=True)
+    table.add_column("ended", no_wrap=True)
     for planned, record, _ in entries:
-        row = planned.cell.row
         table.add_row(
-            *(printable(value_text(row.get(name, "–"))) for name in settings),
+            *(printable(_setting(planned.cell, name)) for name in settings),
             *(_number(figure(record, name)) for name in figures),
             _ending(record),
         )
     return table
 
 
-def _settings(cells: Iterator[Cell]) -> list[str]:
-    """Workload and all options that some cell is set apart by."""
-    return list(dict.fromkeys(name for cell in cells for name in cell.row))
+def _settings(cells: Sequence[Cell]) -> list[str]:
+    """Workload, and all options that cells are set apart by."""
+    names = dict.fromkeys(name for cell in cells for name in cell.row)
+    return [
+        name
+        for name in names
+        if name == WORKLOAD or len({_setting(cell, name) for cell in cells}) > 1
+    ]
+
+
+def _setting(cell: Cell, name: str) -> str:
+    return value_text(cell.row.get(name, "–"))
 
 
 def _number(value: Any) -> str:
