@@ -145,7 +145,7 @@ def test_processes_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is not enough time for a row at once, it goes from one process to another."""
     monkeypatch.setattr(campaign, "_until", lambda end, _: min(end, time.monotonic() + 0.3))
     tasks = [(Setting(name, "refcount"), Search(2)) for name in ("zap-guard", "fork-zap")]
-    together = {result.setting: result for result in run_all(tasks, 2, seconds=200)}
+    together = {result.setting: result for result in run_all(tasks, 2, seconds=1200)}
     for setting, search in tasks:
         alone = campaign.run(setting, search)
         assert replace(together[setting], seconds=0) == replace(alone, seconds=0)
