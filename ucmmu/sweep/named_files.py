@@ -12,13 +12,15 @@ import ast
 import hashlib
 import os
 import re
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
 
+from cpu.elf import parse
+from cpu.exec import BINPRM_BUF_SIZE, script_words
+from mmu.errors import MmuError
 from ucmmu.environment import PRELOAD
 from ucmmu.options import RunOptions
 from ucmmu.output import MAX_LINKS
@@ -27,7 +29,6 @@ from ucmmu.surroundings import is_beneath
 _CLASS: Final = re.compile(r"(.+\.py):\w+")
 _OURS: Final = ("cpu", "mmu", "ucmmu")
 """Packages whose files are in code_digest() anyhow."""
-_PT_INTERP: Final = 3
 _MAX_LOADERS: Final = 5
 """A script's interpreter may be a script, as often as Linux lets it."""
 
@@ -165,26 +166,18 @@ def _loaders(tree: _GuestTree, path: str) -> dict[str, str]:
 
 
 def _loader_in(path: str) -> str | None:
-    with open(path, "rb") as file:
-        head = file.read(4096)
-    with suppress(struct.error, IndexError, OverflowError, UnicodeDecodeError):
-        return _script_interpreter(head) if head[:2] == b"#!" else _elf_interpreter(head)
-    return None
+    status = os.stat(path)
+    return _interpreter(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _script_interpreter(head: bytes) -> str:
-    return head[2:].partition(b"\n")[0].split()[0].decode()
-
-
-def _elf_interpreter(head: bytes) -> str | None:
-    if head[:5] != b"\x7fELF\x02":
-        return None
-    (table,) = struct.unpack_from("<Q", head, 32)
-    size, count = struct.unpack_from("<HH", head, 54)
-    for at in range(table, table + size * count, size):
-        kind, _, offset, _, _, length = struct.unpack_from("<IIQQQQ", head, at)
-        if kind == _PT_INTERP:
-            return head[offset : offset + length].rstrip(b"\0").decode()
+@cache
+def _interpreter(path: str, _inode: int, _size: int, _mtime: int) -> str | None:
+    """What a program says loads it; None: nothing, or it is no program."""
+    data = Path(path).read_bytes()
+    with suppress(MmuError):
+        if data.startswith(b"#!"):
+            return os.fsdecode(script_words(data[:BINPRM_BUF_SIZE])[0])
+        return parse(data, path).interpreter
     return None
 
 
