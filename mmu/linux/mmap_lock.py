@@ -54,19 +54,19 @@ class MmapLock(RwSemaphore):
         return error
 
     def read_trylock(self) -> bool:
-        """mmap_read_trylock()."""
-        self._emit(_START, False)
-        taken = self.down_read_trylock()
-        self._emit(_RETURNED, False, taken)
-        return taken
+        """mmap_read_trylock(): whether it is held now."""
+        return self._try_to_lock(write=False)
 
     def write_trylock(self) -> bool:
-        """mmap_write_trylock()."""
-        self._emit(_START, True)
-        taken = self.down_write_trylock()
-        if taken:
+        """mmap_write_trylock(): whether it is held now."""
+        return self._try_to_lock(write=True)
+
+    def _try_to_lock(self, write: bool) -> bool:
+        self._emit(_START, write)
+        taken = self._trylock(write)
+        if write and taken:
             self._mm.mm_lock_seq += 1
-        self._emit(_RETURNED, True, taken)
+        self._emit(_RETURNED, write, taken)
         return taken
 
     def unlock(self, write: bool) -> None:

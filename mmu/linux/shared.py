@@ -134,9 +134,10 @@ class PerCpu:
 
 
 class SpinLock:
-    """spinlock_t, ``with lock:``. Who holds it does not sleep. Locks of one ``name`` are of one
-    class (mmu.linux.lockdep): one is not taken inside another, nor in both orders with one of
-    another name.
+    """spinlock_t (include/linux/spinlock.h), ``with lock:``. Who holds it does not sleep. Locks of
+    one ``name`` are of one class (mmu.linux.lockdep): one is not taken inside another, nor in both
+    orders with one of another name. What is broken of that is told by Kernel.check(): LOCK_ORDER,
+    LOCK_HELD, LOCK_NOT_HELD; SLEEP_IN_ATOMIC and LOCK_KEPT where they are met.
     """
 
     def __init__(self, kernel: Kernel, name: str) -> None:
