@@ -166,7 +166,7 @@ def _checked(found: type[FreeTablesPolicy], spec: str, place: str) -> type[FreeT
         return type(found.__name__, (found,), members)
     except BadPolicy as error:
         raise _refused(error.told(place)) from None
-    except Exception as error:  # of its __init_subclass__()
+    except Exception as error:  # whatever an __init_subclass__() of theirs raises
         path = os.path.realpath(place)
         raise _refused(f"{printable(place)}{_where(error, path)}: {_what(error)}") from None
 

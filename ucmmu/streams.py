@@ -108,6 +108,8 @@ def stream_of(fd: int) -> IO[str]:
 
 @contextmanager
 def prints_to_stderr() -> Iterator[None]:
-    """``with``: what code of the user's prints goes to stderr; stdout is for results."""
+    """``with``, or a decorator: what code of the user's prints meanwhile goes to stderr; stdout is
+    for results.
+    """
     with redirect_stdout(sys.stderr):
         yield

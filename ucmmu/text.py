@@ -56,10 +56,12 @@ def told_by(error: BaseException) -> str:
 
 
 def repr_of(value: object) -> str:
-    """``value`` as Python writes it, in short."""
+    """``value`` as Python writes it, in short; its class is the user's own, perhaps, and does not
+    say.
+    """
     try:
         return shortened(repr(value))
-    except Exception:
+    except Exception:  # whatever a __repr__() of theirs raises
         return f"a {type(value).__name__}"
 
 

@@ -36,7 +36,7 @@ def test_an_mm_under_it(policy: object, engine: str) -> None:
 
 
 class WithoutHolder(FreeTablesPolicy):
-    """Takes other arguments."""
+    """Takes other arguments, which a type checker refuses too."""
 
     def table_get(self, mm: MmStruct, table: int, nr: int) -> None:  # type: ignore[override]
         """Nothing."""

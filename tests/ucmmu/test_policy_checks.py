@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mmu.linux.policies import policy_of
 from tests.ucmmu.test_policy_file import HEAD, POLICY, ucmmu, written
 from ucmmu.exit_codes import Failure
 from ucmmu.policy_checks import PolicyError
@@ -98,14 +99,14 @@ def test_how_much_is_kept_is_a_number(tmp_path: Path, what: str) -> None:
 def test_an_interrupt_is_the_users_where_it_can_be(tmp_path: Path) -> None:
     """Python's own handler raises it: it is passed on. Where ours has the signal, a method did."""
     text = f"{CLASS}def references(self, table): raise KeyboardInterrupt\n"
-    policy = RaceWorld(load_policy(f"{written(tmp_path, text)}:Mine")).kernel.free_tables
+    policy = policy_of(RaceWorld(load_policy(f"{written(tmp_path, text)}:Mine")).kernel)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            policy.references(0)  # type: ignore[attr-defined]
+            policy.references(0)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         with pytest.raises(PolicyError, match=r"in references\(\): KeyboardInterrupt"):
-            policy.references(0)  # type: ignore[attr-defined]
+            policy.references(0)
     finally:
         signal.signal(signal.SIGINT, before)
 
