@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from ucmmu.race.campaign import Exploring, Result, Search, run_all
 from ucmmu.race.explore import Explorer, Found
 from ucmmu.race.happens import Masks
 from ucmmu.race.report import ResultRows, result_json
+from ucmmu.race.scenarios import SCENARIOS
 from ucmmu.race.setting import Setting
 from ucmmu.race.wakeup import Branch, flattened, grown
 
@@ -30,7 +32,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        self.given: dict[str, list[float]] = {name: [] for name in (*NEEDED, LARGE)}
+        self.given: defaultdict[str, list[float]] = defaultdict(list)
         self.last: list[bool] = []
         monkeypatch.setattr("ucmmu.race.campaign.time.monotonic", lambda: self.now)
 
@@ -65,6 +67,32 @@ def test_time_that_is_left_goes_to_those_that_are_not_done(monkeypatch: pytest.M
     assert clock.now == pytest.approx(220), "as long as it may"
     assert results["zap-visit"].seconds == sum(clock.given["zap-visit"]), "all that it took"
     assert clock.last[-1] and not clock.last[0]
+
+
+def test_turns_are_long_enough_for_some_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where equal shares of what is left, 45 seconds in all, would be enough for none of them."""
+    clock = Clock(monkeypatch)
+    names = [name for name in SCENARIOS if Setting(name, "refcount").nr_operations == 2][:40]
+    for name in names:
+        monkeypatch.setitem(NEEDED, name, 60.0)
+    tasks = [(Setting(name, "refcount"), Search(3)) for name in names]
+    results = list(run_all(tasks, 1, seconds=1800))
+    assert [result.verdict for result in results].count("passed") == 19
+    assert clock.now == pytest.approx(1900), "the others have the last pass among them"
+
+
+def test_who_had_no_turn_has_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns are of 20 seconds, the second pass of 133: for six, and a part of the seventh one."""
+    clock = Clock(monkeypatch)
+    names = [name for name in SCENARIOS if Setting(name, "refcount").nr_operations == 2][:13]
+    for name in names:
+        monkeypatch.setitem(NEEDED, name, 1000.0)
+    list(run_all([(Setting(name, "refcount"), Search(3)) for name in names], 1, seconds=600))
+    second = {name: clock.given[name][1] for name in names}
+    third = {name: clock.given[name][2] for name in names}
+    assert sorted(second.values()) == pytest.approx([0] * 6 + [40 / 3] + [20] * 6)
+    assert sorted(third.values()) == pytest.approx([0] * 8 + [80 / 9] + [20] * 4)
+    assert not any(second[name] and third[name] for name in names)
 
 
 def test_those_of_two_operations_go_on_first(monkeypatch: pytest.MonkeyPatch) -> None:

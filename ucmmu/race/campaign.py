@@ -50,6 +50,8 @@ AT_RANDOM: Final = 1 / 8
 """Of the time of a row's last pass, for orders at random if it is unfinished by then."""
 SEED: Final = 1
 """Of those orders."""
+TURN: Final = 1 / 30
+"""Of the time of all rows, what one has at least between its first pass and its last."""
 
 OnProgress = Callable[[int], bool]
 """Told how many orders were run since; whether to go on."""
@@ -281,9 +283,11 @@ def run_all(
     begun is unfinished.
 
     ``seconds`` are for all together. A part of them is shared among all; those that it is not
-    enough for go on with more, so that what is soon done leaves its time to them. Those of more
-    than two operations seldom are done: they wait while there are as many others as processes, and
-    go on with these at last. Orders at random are never done, and take their share at once.
+    enough for go on with more, so that what is soon done leaves its time to them. They take turns
+    that are long enough for most to be done: equal shares of what is left would be for none. Those
+    of more than two operations seldom are done: they wait while there are as many others as
+    processes, and go on with these at last. Orders at random are never done, and take their share
+    at once.
     """
     end = None if seconds is None else time.monotonic() + seconds
     at_random = any(search.seed is not None for _, search in tasks)
@@ -293,11 +297,13 @@ def run_all(
     first = True
     while left and not asked.stopped:
         until = end if end is None or at_random else _until(end, seconds or 0.0)
-        begun = left if first or until == end else _small(left, jobs)
+        last = until == end
+        begun = left if first else _by_time(left) if last else _next(left, jobs)
         left = {number: exploring for number, exploring in left.items() if number not in begun}
+        turn = 0.0 if first or last else (seconds or 0.0) * TURN
         first = False
-        for number, exploring in passes(begun, jobs, asked, until, until == end):
-            if until == end or asked.stopped or not exploring.may_go_on:
+        for number, exploring in passes(begun, jobs, asked, _Pass(until, last, turn)):
+            if last or asked.stopped or not exploring.may_go_on:
                 yield exploring.result
             else:
                 left[number] = exploring
@@ -305,10 +311,36 @@ def run_all(
         yield exploring.result
 
 
-def _small(left: Mapping[int, Exploring], jobs: int) -> Mapping[int, Exploring]:
-    """Those of two operations; all, if that leaves a process without any."""
-    small = {n: e for n, e in left.items() if e.setting.nr_operations == 2}
-    return small if len(small) >= jobs else left
+def _by_time(left: Mapping[int, Exploring]) -> dict[int, Exploring]:
+    """Those that had most come first: they may be nearly done, and leave the others their time."""
+    return dict(sorted(left.items(), key=lambda row: -row[1].result.seconds))
+
+
+def _next(left: Mapping[int, Exploring], jobs: int) -> dict[int, Exploring]:
+    """Those of two operations; all, if that leaves a process without any. Those that had least
+    come first: there may be no turn for the last ones.
+    """
+    by_time = dict(reversed(_by_time(left).items()))
+    small = {n: e for n, e in by_time.items() if e.setting.nr_operations == 2}
+    return small if len(small) >= jobs else by_time
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """In which rows go on ``until`` then, None: as long as it takes; the ``last`` that they have;
+    each for ``turn`` seconds at least, while there are any.
+    """
+
+    until: float | None
+    last: bool
+    turn: float
+
+    def share(self, exploring: Exploring, waiting: float) -> float | None:
+        """The seconds of one of those that wait; None: as long as it takes."""
+        if self.until is None:
+            return exploring.search.seconds
+        remains = max(0.0, self.until - time.monotonic())
+        return max(remains / max(waiting, 1.0), min(self.turn, remains))
 
 
 class _Asked:
@@ -333,19 +365,12 @@ def _until(end: float, seconds: float) -> float:
 
 
 def _run_here(
-    begun: Mapping[int, Exploring], _jobs: int, asked: _Asked, end: float | None, last: bool
+    begun: Mapping[int, Exploring], _jobs: int, asked: _Asked, now: _Pass
 ) -> Iterator[tuple[int, Exploring]]:
     for before, (number, exploring) in enumerate(begun.items()):
         if asked(0):
-            exploring.run(_share(exploring, end, len(begun) - before), asked, last=last)
+            exploring.run(now.share(exploring, len(begun) - before), asked, last=now.last)
         yield number, exploring
-
-
-def _share(exploring: Exploring, end: float | None, waiting: float) -> float | None:
-    """The seconds until ``end`` shared among those that wait; None: as long as it takes."""
-    if end is None:
-        return exploring.search.seconds
-    return max(0.0, end - time.monotonic()) / max(waiting, 1.0)
 
 
 # In several processes.
@@ -362,28 +387,26 @@ def _begin(stop: Event, begun: Counter) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _run_in_worker(
-    exploring: Exploring, end: float | None, nr_rows: int, jobs: int, last: bool
-) -> Exploring:
+def _run_in_worker(exploring: Exploring, now: _Pass, nr_rows: int, jobs: int) -> Exploring:
     assert _stop is not None and _begun is not None
     stop = _stop
     with _begun.get_lock():
         waiting = nr_rows - _begun.value
         _begun.value += 1
     if not stop.is_set():
-        share = _share(exploring, end, waiting / jobs)
-        exploring.run(share, lambda _: not stop.is_set(), last=last)
+        share = now.share(exploring, waiting / jobs)
+        exploring.run(share, lambda _: not stop.is_set(), last=now.last)
     return exploring
 
 
 def _run_in_processes(
-    begun: Mapping[int, Exploring], jobs: int, asked: _Asked, end: float | None, last: bool
+    begun: Mapping[int, Exploring], jobs: int, asked: _Asked, now: _Pass
 ) -> Iterator[tuple[int, Exploring]]:
     context = multiprocessing.get_context("fork")
     stop, count = context.Event(), context.Value("Q", 0)
     with ProcessPoolExecutor(jobs, context, _begin, (stop, count)) as pool:
         futures = {
-            pool.submit(_run_in_worker, exploring, end, len(begun), jobs, last): number
+            pool.submit(_run_in_worker, exploring, now, len(begun), jobs): number
             for number, exploring in begun.items()
         }
         going = set(futures)
