@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,18 @@ def test_time_that_is_left_goes_to_those_that_are_not_done(monkeypatch: pytest.M
     assert clock.last[-1] and not clock.last[0]
 
 
+def small(count: int) -> list[str]:
+    """So many scenarios of two operations."""
+    two = (name for name in SCENARIOS if Setting(name, "refcount").nr_operations == 2)
+    return list(islice(two, count))
+
+
 def test_turns_are_long_enough_for_some_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where equal shares of what is left, 45 seconds in all, would be enough for none of them."""
     clock = Clock(monkeypatch)
-    names = [name for name in SCENARIOS if Setting(name, "refcount").nr_operations == 2][:40]
-    for name in names:
-        monkeypatch.setitem(NEEDED, name, 60.0)
-    tasks = [(Setting(name, "refcount"), Search(3)) for name in names]
+    tasks = [(Setting(name, "refcount"), Search(3)) for name in small(40)]
+    for setting, _ in tasks:
+        monkeypatch.setitem(NEEDED, setting.scenario, 60.0)
     results = list(run_all(tasks, 1, seconds=1800))
     assert [result.verdict for result in results].count("passed") == 19
     assert clock.now == pytest.approx(1900), "the others have the last pass among them"
@@ -84,7 +90,7 @@ def test_turns_are_long_enough_for_some_to_be_done(monkeypatch: pytest.MonkeyPat
 def test_who_had_no_turn_has_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Turns are of 20 seconds, the second pass of 133: for six, and a part of the seventh one."""
     clock = Clock(monkeypatch)
-    names = [name for name in SCENARIOS if Setting(name, "refcount").nr_operations == 2][:13]
+    names = small(13)
     for name in names:
         monkeypatch.setitem(NEEDED, name, 1000.0)
     list(run_all([(Setting(name, "refcount"), Search(3)) for name in names], 1, seconds=600))

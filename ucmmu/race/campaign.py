@@ -51,7 +51,7 @@ AT_RANDOM: Final = 1 / 8
 SEED: Final = 1
 """Of those orders."""
 TURN: Final = 1 / 30
-"""Of the time of all rows, what one has at least between its first pass and its last."""
+"""Of the time of all rows, what one has at least when it goes on, but in the last pass."""
 
 OnProgress = Callable[[int], bool]
 """Told how many orders were run since; whether to go on."""
@@ -298,7 +298,7 @@ def run_all(
     while left and not asked.stopped:
         until = end if end is None or at_random else _until(end, seconds or 0.0)
         last = until == end
-        begun = left if first else _by_time(left) if last else _next(left, jobs)
+        begun = left if first else _next(left, jobs, last)
         left = {number: exploring for number, exploring in left.items() if number not in begun}
         turn = 0.0 if first or last else (seconds or 0.0) * TURN
         first = False
@@ -311,18 +311,14 @@ def run_all(
         yield exploring.result
 
 
-def _by_time(left: Mapping[int, Exploring]) -> dict[int, Exploring]:
-    """Those that had most come first: they may be nearly done, and leave the others their time."""
-    return dict(sorted(left.items(), key=lambda row: -row[1].result.seconds))
-
-
-def _next(left: Mapping[int, Exploring], jobs: int) -> dict[int, Exploring]:
+def _next(left: Mapping[int, Exploring], jobs: int, last: bool) -> Mapping[int, Exploring]:
     """Those of two operations; all, if that leaves a process without any. Those that had least
-    come first: there may be no turn for the last ones.
+    come first: there may be no turn for the last ones. In the last pass all, and those that had
+    most first: they may be nearly done, and leave the others their time.
     """
-    by_time = dict(reversed(_by_time(left).items()))
-    small = {n: e for n, e in by_time.items() if e.setting.nr_operations == 2}
-    return small if len(small) >= jobs else by_time
+    by_time = sorted(left.items(), key=lambda row: row[1].result.seconds, reverse=last)
+    small = {n: e for n, e in by_time if e.setting.nr_operations == 2}
+    return dict(by_time) if last or len(small) < jobs else small
 
 
 @dataclass(frozen=True)
